@@ -1,0 +1,115 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One target per layer of the house; `Sources/README.md` says what each is for, and
+// `Tests/HouseTests` checks that imports only point down.
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "martlet",
+  products: [
+    .library(name: "MartletServer", targets: ["MartletServer"]),
+    .executable(name: "martlet", targets: ["martlet"]),
+    .executable(name: "martlet-bench", targets: ["martlet-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    // C
+    .target(name: "CSupport"),
+    .target(name: "CProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
+    .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+
+    // The layers, from the ground up
+    .target(name: "Base", swiftSettings: strict),
+    .target(name: "Proto", dependencies: ["Base", "CProto"], swiftSettings: strict),
+    .target(name: "HTTP2", dependencies: ["Base", "CNghttp2", nioCore], swiftSettings: strict),
+    .target(
+      name: "RPC",
+      dependencies: ["Base", "Proto", "HTTP2", "CZlib", nioCore, nioPosix, nioHTTP1],
+      swiftSettings: strict),
+    .target(name: "Log", dependencies: ["Base", "CSupport"], swiftSettings: strict),
+    .target(name: "Storage", dependencies: ["Base", "CLMDB"], swiftSettings: strict),
+    .target(
+      name: "Raft",
+      dependencies: ["Base", .product(name: "DequeModule", package: "swift-collections")],
+      swiftSettings: strict),
+    .target(
+      name: "MVCC", dependencies: ["Base", "Proto", "Storage", "CSupport"], swiftSettings: strict),
+    .target(
+      name: "Membership",
+      dependencies: ["Base", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: strict),
+    .target(
+      name: "Replica",
+      dependencies: ["Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage"],
+      swiftSettings: strict),
+    .target(
+      name: "MartletServer",
+      dependencies: [
+        "Base", "Proto", "RPC", "Replica", "Raft", "MVCC", "Membership", "Log", "Storage",
+        nioCore, nioPosix, logging,
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: strict),
+
+    // Executables: flags, then one call
+    .executableTarget(
+      name: "martlet", dependencies: ["MartletServer", logging], swiftSettings: strict),
+    .executableTarget(
+      name: "martlet-bench",
+      dependencies: [
+        "Base", "Proto", "RPC", nioCore, nioPosix,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      swiftSettings: strict),
+
+    // Tests
+    .testTarget(name: "BaseTests", dependencies: ["Base"], swiftSettings: strict),
+    .testTarget(name: "ProtoTests", dependencies: ["Base", "Proto"], swiftSettings: strict),
+    .testTarget(
+      name: "HTTP2Tests", dependencies: ["Base", "HTTP2", nioCore, nioEmbedded],
+      swiftSettings: strict),
+    .testTarget(
+      name: "RPCTests", dependencies: ["Base", "Proto", "HTTP2", "RPC", nioCore, nioPosix],
+      swiftSettings: strict),
+    .testTarget(name: "LogTests", dependencies: ["Base", "Log", "CSupport"], swiftSettings: strict),
+    .testTarget(name: "StorageTests", dependencies: ["Base", "Storage"], swiftSettings: strict),
+    .testTarget(
+      name: "RaftTests", dependencies: ["Base", "Raft"], exclude: ["testdata"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["Base", "Proto", "Storage", "MVCC"], swiftSettings: strict),
+    .testTarget(
+      name: "MembershipTests", dependencies: ["Base", "Membership"], swiftSettings: strict),
+    .testTarget(
+      name: "MartletServerTests",
+      dependencies: ["Base", "Proto", "RPC", "Replica", "MartletServer", logging],
+      swiftSettings: strict),
+    .testTarget(name: "HouseTests", swiftSettings: strict),
+  ]
+)

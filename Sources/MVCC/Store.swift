@@ -1,0 +1,108 @@
+package import Base
+import CSupport
+package import Proto
+package import Storage
+import Synchronization
+
+/// The multi-version key-value store of one member.
+///
+/// One thread, the apply thread, changes it, in batches: `beginBatch`, then `put`, `deleteRange`,
+/// `txn` and `compact`, then `endBatch`, which lets readers see all of the batch at once. Any number
+/// of threads read, each with a `StoreReader` of its own. A housekeeping thread flushes and compacts.
+package final class Store: @unchecked Sendable {
+  // Safe to share: `lock` guards the index and the revisions; what is named "apply thread" below is
+  // used by that thread only; the rest is atomic or does not change.
+
+  let storage: TieredStorage
+  let index: KeyIndex
+  let lock = ReadWriteLock()
+  let pins = PinTable()
+
+  /// The newest revision. Written by the apply thread under the lock.
+  var current: Int64
+  /// The compacted revision, -1 when there was no compaction yet. Guarded like `current`.
+  var compacted: Int64
+  /// Where housekeeping is with a compaction. Used by the housekeeping thread only.
+  var compaction = CompactionProgress()
+
+  // Apply thread.
+  let applyReader: StoreReader
+  let leases: (any LeaseTable)?
+  var headerScratch = ByteWriter(capacity: 64)
+  /// CRC32C over every change and compaction ever applied, in order.
+  package internal(set) var stateHash: UInt32
+  /// Whether batches note their changes in `changes`.
+  package var recordsChanges = false
+  /// The changes of the batch that ended last, in order, if `recordsChanges`.
+  package internal(set) var changes: [AppliedChange] = []
+
+  /// The states of flushes under way, oldest first.
+  let sealed = Mutex<[SealedState]>([])
+  /// The compaction whose revisions have all been removed; written by the housekeeping thread.
+  let compactionFinished: Atomic<Int64>
+
+  package let statistics = StoreStatistics()
+  private let publishedCurrent: Atomic<Int64>
+  private let publishedCompacted: Atomic<Int64>
+  /// What LMDB holds durably: the newest revision and the compacted one.
+  let durableCurrent: Atomic<Int64>
+  let durableCompacted: Atomic<Int64>
+
+  /// Opens the store on `storage`: rebuilds the index from what is stored there.
+  ///
+  /// - Throws: `StorageError` when reading fails, `.corrupt` included.
+  package init(
+    storage: TieredStorage, leases: (any LeaseTable)? = nil
+  ) throws(StorageError) {
+    let restored = try StoreRestorer.restore(from: storage)
+    self.storage = storage
+    self.leases = leases
+    index = restored.index
+    current = restored.state.current
+    compacted = restored.state.compacted
+    stateHash = restored.state.stateHash
+    applyReader = StoreReader(storage.makeReader())
+    publishedCurrent = Atomic(current)
+    publishedCompacted = Atomic(compacted)
+    durableCurrent = Atomic(current)
+    durableCompacted = Atomic(compacted)
+    compactionFinished = Atomic(restored.state.compactionFinished)
+  }
+
+  /// The newest revision that readers see; 1 in an empty store. Any thread.
+  package var currentRevision: Revision { Revision(publishedCurrent.load(ordering: .acquiring)) }
+
+  /// Revisions below this one can no longer be read; -1 before the first compaction. Any thread.
+  package var compactedRevision: Revision {
+    Revision(publishedCompacted.load(ordering: .acquiring))
+  }
+
+  /// A reader for one thread.
+  package func makeReader() -> StoreReader { StoreReader(storage.makeReader()) }
+}
+
+// Batches. Apply thread.
+extension Store {
+  /// Opens a batch: readers wait until `endBatch`.
+  package func beginBatch() {
+    lock.lockForWriting()
+    if !changes.isEmpty { changes.removeAll(keepingCapacity: true) }
+    applyReader.values.begin()
+  }
+
+  /// Closes the batch and lets readers see it.
+  package func endBatch() {
+    applyReader.values.end()
+    statistics.keyGauge.store(index.keyCount, ordering: .relaxed)
+    publishedCurrent.store(current, ordering: .releasing)
+    publishedCompacted.store(compacted, ordering: .releasing)
+    lock.unlock()
+  }
+
+  /// Runs `body` as one batch.
+  package func withApplyBatch<Result>(_ body: () -> Result) -> Result {
+    beginBatch()
+    defer { endBatch() }
+    return body()
+  }
+}

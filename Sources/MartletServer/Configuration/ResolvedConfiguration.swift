@@ -1,0 +1,132 @@
+package import Membership
+
+/// A configuration that was checked, with its texts read: what the server is built from.
+package struct ResolvedConfiguration: Sendable {
+  package let source: ServerConfiguration
+  /// Where the data is kept; never empty.
+  package let dataDirectoryPath: String
+  package let clientListeners: [ServerURL]
+  package let peerListeners: [ServerURL]
+  package let advertiseClientURLs: [ServerURL]
+  package let advertisePeerURLs: [ServerURL]
+  package let initialCluster: InitialCluster
+  /// This member among the founders.
+  package let founder: InitialCluster.Entry
+  /// None when automatic compaction is off.
+  package let compaction: AutoCompactor.Policy?
+  package let logSettings: LogSettings
+  /// Entries between two snapshots; never 0.
+  package let snapshotCount: Int
+  /// The quota in bytes with its default filled in; none when there is no limit.
+  package let quotaBytes: Int?
+
+  /// The quota that 0 stands for: 2 GiB.
+  package static let quotaBytesDefault = 2 << 30
+}
+
+extension ServerConfiguration {
+  /// Checks every value, alone and against the others.
+  public func validate() throws(ConfigurationError) {
+    _ = try resolve()
+  }
+
+  /// Checks every value, alone and against the others, and reads the texts among them.
+  package func resolve() throws(ConfigurationError) -> ResolvedConfiguration {
+    try checkNumbers()
+    try checkUnbuilt()
+    let clientListeners = try Self.listeners(listenClientURLs, of: "listen-client-urls")
+    for url in clientListeners where url.isSecure {
+      throw .invalid(
+        "--listen-client-urls: TLS is not built yet, so \(url) cannot be served; use http://.")
+    }
+    _ = try listenMetricsURLs.isEmpty
+      ? [] : Self.listeners(listenMetricsURLs, of: "listen-metrics-urls")
+    let advertisePeerURLs = try Self.urls(
+      initialAdvertisePeerURLs, of: "initial-advertise-peer-urls")
+    let cluster = try resolveCluster(advertisePeerURLs: advertisePeerURLs)
+    return ResolvedConfiguration(
+      source: self,
+      dataDirectoryPath: dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory,
+      clientListeners: clientListeners,
+      peerListeners: try Self.listeners(listenPeerURLs, of: "listen-peer-urls"),
+      advertiseClientURLs: try Self.urls(advertiseClientURLs, of: "advertise-client-urls"),
+      advertisePeerURLs: advertisePeerURLs,
+      initialCluster: cluster.all,
+      founder: cluster.own,
+      compaction: try AutoCompactor.Policy(
+        mode: autoCompactionMode, retention: autoCompactionRetention),
+      logSettings: try LogSettings(self),
+      snapshotCount: snapshotCount == 0 ? Self.snapshotCountDefault : snapshotCount,
+      quotaBytes: quotaBackendBytes < 0
+        ? nil
+        : quotaBackendBytes == 0 ? ResolvedConfiguration.quotaBytesDefault : quotaBackendBytes)
+  }
+
+  private static func urls(
+    _ texts: [String], of flag: String
+  ) throws(ConfigurationError) -> [ServerURL] {
+    do {
+      return try ServerURL.list(texts)
+    } catch {
+      throw .invalid("--\(flag): \(error).")
+    }
+  }
+
+  /// Reads addresses to listen on: a name would have to be looked up, and may change.
+  private static func listeners(
+    _ texts: [String], of flag: String
+  ) throws(ConfigurationError) -> [ServerURL] {
+    let urls = try urls(texts, of: flag)
+    for url in urls where !url.isUnixSocket && !IPAddress.isListenable(url.host) {
+      throw .invalid(
+        "--\(flag): expected an IP address or localhost to listen on, found \(url). A name can "
+          + "only be advertised.")
+    }
+    return urls
+  }
+
+  private func resolveCluster(
+    advertisePeerURLs: [ServerURL]
+  ) throws(ConfigurationError) -> (all: InitialCluster, own: InitialCluster.Entry) {
+    guard !name.isEmpty, !name.contains(","), !name.contains("=") else {
+      throw .invalid("--name must not be empty nor contain ',' or '='.")
+    }
+    let cluster: InitialCluster
+    do {
+      cluster = try InitialCluster(initialCluster)
+    } catch {
+      throw .invalid("--initial-cluster: \(error).")
+    }
+    guard let own = cluster[name] else {
+      let names = cluster.entries.map(\.name).joined(separator: ", ")
+      throw .invalid(
+        "--initial-cluster does not contain this member's own name, \(name.debugDescription); "
+          + "it names \(names).")
+    }
+    guard own.peerURLs == advertisePeerURLs else {
+      let inCluster = own.peerURLs.map(\.description).joined(separator: ",")
+      let advertised = advertisePeerURLs.map(\.description).joined(separator: ",")
+      throw .invalid(
+        "--initial-cluster says \(inCluster) for \(name), but --initial-advertise-peer-urls says "
+          + "\(advertised); they must be the same.")
+    }
+    guard cluster.entries.count == 1 else {
+      throw .invalid(
+        "--initial-cluster names \(cluster.entries.count) members; clusters are not built yet, "
+          + "only a single member can run.")
+    }
+    return (cluster, own)
+  }
+
+  private func checkUnbuilt() throws(ConfigurationError) {
+    guard discovery.allSatisfy(\.isEmpty) else {
+      throw .invalid(
+        "--discovery, --discovery-srv, --discovery-token: discovery is not built yet; name the "
+          + "members with --initial-cluster.")
+    }
+    guard !forceNewCluster else {
+      throw .invalid("--force-new-cluster is not built yet.")
+    }
+    try FeatureGates.check(featureGates)
+  }
+}

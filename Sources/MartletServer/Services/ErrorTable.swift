@@ -1,0 +1,40 @@
+import RPC
+import Replica
+
+extension RPCStatus {
+  /// The status and text that clients of etcd know an error by. Both are part of the wire contract.
+  init(_ error: RequestError) {
+    let (code, text) = error.codeAndText
+    self.init(code, text)
+  }
+}
+
+extension RequestError {
+  /// The error's row of the table.
+  var codeAndText: (RPCCode, String) {
+    switch self {
+    case .keyNotProvided: (.invalidArgument, "etcdserver: key is not provided")
+    case .keyNotFound: (.invalidArgument, "etcdserver: key not found")
+    case .valueProvided: (.invalidArgument, "etcdserver: value is provided")
+    case .leaseProvided: (.invalidArgument, "etcdserver: lease is provided")
+    case .tooManyOperations:
+      (.invalidArgument, "etcdserver: too many operations in txn request")
+    case .duplicateKey: (.invalidArgument, "etcdserver: duplicate key given in txn request")
+    case .invalidSortOption: (.invalidArgument, "etcdserver: invalid sort option")
+    case .compacted:
+      (.outOfRange, "etcdserver: mvcc: required revision has been compacted")
+    case .futureRevision:
+      (.outOfRange, "etcdserver: mvcc: required revision is a future revision")
+    case .noSpace: (.resourceExhausted, "etcdserver: mvcc: database space exceeded")
+    case .leaseNotFound: (.notFound, "etcdserver: requested lease not found")
+    case .requestTooLarge: (.invalidArgument, "etcdserver: request is too large")
+    case .tooManyRequests: (.resourceExhausted, "etcdserver: too many requests")
+    case .noLeader: (.unavailable, "etcdserver: no leader")
+    case .notLeader: (.failedPrecondition, "etcdserver: not leader")
+    case .serverStopped: (.unavailable, "etcdserver: server stopped")
+    case .timeout: (.unavailable, "etcdserver: request timed out")
+    case .memberNotFound: (.notFound, "etcdserver: member not found")
+    case .corrupt: (.dataLoss, "etcdserver: corrupt cluster")
+    }
+  }
+}

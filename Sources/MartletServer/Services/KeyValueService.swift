@@ -1,0 +1,125 @@
+import Base
+import MVCC
+import Proto
+import RPC
+import Replica
+
+/// The KV service of one event loop.
+///
+/// Writes are checked here and go through the log in the bytes they came in. Reads are answered
+/// from the store: short ones here and now, long ones by the reader pool.
+final class KeyValueService: KVService {
+  private let loop: RequestLoop
+  private let requestBytesMax: Int
+  private let transactionOperationsMax: Int
+
+  /// A range over more keys than this is a matter for the reader pool.
+  static let keysOnLoopMax = 1000
+
+  init(loop: RequestLoop, requestBytesMax: Int, transactionOperationsMax: Int) {
+    self.loop = loop
+    self.requestBytesMax = requestBytesMax
+    self.transactionOperationsMax = transactionOperationsMax
+  }
+
+  // MARK: Writes
+
+  func put(_ request: IncomingMessage<Etcdserverpb.PutRequest.View>, _ call: ServerCall) {
+    do throws(StoreError) {
+      try Store.check(request.view)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    propose(.put, request.bytes, call)
+  }
+
+  func deleteRange(
+    _ request: IncomingMessage<Etcdserverpb.DeleteRangeRequest.View>, _ call: ServerCall
+  ) {
+    do throws(StoreError) {
+      try Store.check(request.view)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    propose(.deleteRange, request.bytes, call)
+  }
+
+  func txn(_ request: IncomingMessage<Etcdserverpb.TxnRequest.View>, _ call: ServerCall) {
+    do throws(StoreError) {
+      try Store.check(request.view, maxOperations: transactionOperationsMax)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    guard Store.isReadOnly(request.view) else { return propose(.txn, request.bytes, call) }
+    if Store.isSerializable(request.view) || loop.shared.status.readsAreLocal {
+      loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+        try loop.shared.store.readOnlyTxn(
+          request.view, header: loop.header, reader: loop.reader, into: &reply)
+      }
+    } else {
+      loop.whenLinearizable(.txn(SharedBytes(copying: request.bytes)), call)
+    }
+  }
+
+  func compact(
+    _ request: IncomingMessage<Etcdserverpb.CompactionRequest.View>, _ call: ServerCall
+  ) {
+    propose(.compaction, request.bytes, call)
+  }
+
+  private func propose(
+    _ operation: ReplicatedOperation, _ bytes: UnsafeRawBufferPointer, _ call: ServerCall
+  ) {
+    guard bytes.count <= requestBytesMax else { return call.finish(RPCStatus(.requestTooLarge)) }
+    loop.propose(operation, bytes, call)
+  }
+
+  // MARK: Reads
+
+  func range(_ request: IncomingMessage<Etcdserverpb.RangeRequest.View>, _ call: ServerCall) {
+    do throws(StoreError) {
+      try Store.check(request.view)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    guard request.view.serializable || loop.shared.status.readsAreLocal else {
+      return loop.whenLinearizable(.range(SharedBytes(copying: request.bytes)), call)
+    }
+    if loop.isLong(request.view) {
+      return loop.answerFromPool(.range(SharedBytes(copying: request.bytes)), call)
+    }
+    loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+      try loop.shared.store.range(
+        request.view, header: loop.header, reader: loop.reader, into: &reply)
+    }
+  }
+
+  func rangeStream(
+    _ request: IncomingMessage<Etcdserverpb.RangeRequest.View>, _ call: ServerCall
+  ) {
+    do throws(StoreError) {
+      try Store.check(request.view)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    guard RangeCursor.supports(request.view) else {
+      return call.finish(
+        .unimplemented("etcdserver: range stream does not support sorting or revision filters"))
+    }
+    // The cursor keeps its own copy of the request and pins its revision until it is let go.
+    let shared = loop.shared
+    let bytesMax = requestBytesMax
+    let cursor: RangeCursor
+    do throws(StoreError) {
+      cursor = try shared.store.cursor(request.view)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    PumpedStream.start(loop, call.id) { reader, message in
+      let isLast = cursor.next(
+        bytesMax: bytesMax, header: shared.header, reader: reader, into: &message)
+      message.closeField(1, since: 0)
+      return isLast ? .last : .more
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import Base
+import MVCC
+import Proto
+import RPC
+import Replica
+import Storage
+
+/// The Maintenance service of one event loop.
+///
+/// Alarms cannot be raised yet, so the list of them is truly empty; what would raise or clear one,
+/// moving leadership and downgrades answer Unimplemented.
+final class StoreMaintenanceService: MaintenanceService {
+  private let loop: RequestLoop
+
+  init(loop: RequestLoop) {
+    self.loop = loop
+  }
+
+  func status(
+    _ request: IncomingMessage<Etcdserverpb.StatusRequest.View>, _ call: ServerCall
+  ) {
+    let shared = loop.shared
+    let replica = shared.status.current
+    var response = Etcdserverpb.StatusResponse()
+    response.header = shared.responseHeader
+    response.version = Version.etcdCompatible
+    response.storageVersion = Version.storage
+    response.dbSize = Int64(shared.store.bytesOnDisk)
+    response.dbSizeInUse = Int64(shared.store.bytesInUse)
+    response.dbSizeQuota = shared.settings.quotaBytes
+    response.leader = replica.leader.rawValue
+    response.raftIndex = replica.committed.rawValue
+    response.raftTerm = replica.term.rawValue
+    response.raftAppliedIndex = replica.applied.rawValue
+    if replica.leader == .none {
+      response.errors = [RequestError.noLeader.codeAndText.1]
+    }
+    respond(call, response)
+  }
+
+  func alarm(_ request: IncomingMessage<Etcdserverpb.AlarmRequest.View>, _ call: ServerCall) {
+    guard request.view.action == .get else {
+      return call.finish(.unimplemented("alarms cannot be changed in this build"))
+    }
+    var response = Etcdserverpb.AlarmResponse()
+    response.header = loop.shared.responseHeader
+    respond(call, response)
+  }
+
+  func hash(_ request: IncomingMessage<Etcdserverpb.HashRequest.View>, _ call: ServerCall) {
+    let (loop, shared, id) = (loop, loop.shared, call.id)
+    submit(call) { reader in
+      do throws(StoreError) {
+        var response = Etcdserverpb.HashResponse()
+        response.hash = try shared.store.hash(reader: reader)
+        response.header = shared.responseHeader
+        Self.respond(loop, id, response)
+      } catch {
+        loop.finish(id, RPCStatus(RequestError(error)))
+      }
+    }
+  }
+
+  func hashKV(_ request: IncomingMessage<Etcdserverpb.HashKVRequest.View>, _ call: ServerCall) {
+    let (loop, shared, id) = (loop, loop.shared, call.id)
+    let revision = Revision(request.view.revision)
+    submit(call) { reader in
+      do throws(StoreError) {
+        let result = try shared.store.hashKV(revision, reader: reader)
+        var response = Etcdserverpb.HashKVResponse()
+        response.header = shared.responseHeader
+        response.hash = result.hash
+        response.compactRevision = result.compactRevision.rawValue
+        response.hashRevision = result.hashRevision.rawValue
+        Self.respond(loop, id, response)
+      } catch {
+        loop.finish(id, RPCStatus(RequestError(error)))
+      }
+    }
+  }
+
+  func defragment(
+    _ request: IncomingMessage<Etcdserverpb.DefragmentRequest.View>, _ call: ServerCall
+  ) {
+    let (loop, shared, id) = (loop, loop.shared, call.id)
+    shared.whenFlushed { result in
+      do throws(StorageError) {
+        try result.get()
+        try shared.store.defragment()
+        var response = Etcdserverpb.DefragmentResponse()
+        response.header = shared.responseHeader
+        Self.respond(loop, id, response)
+      } catch {
+        loop.finish(id, RPCStatus(.internal, "etcdserver: defragmentation failed: \(error)"))
+      }
+    }
+  }
+
+  func snapshot(
+    _ request: IncomingMessage<Etcdserverpb.SnapshotRequest.View>, _ call: ServerCall
+  ) {
+    let (loop, shared, id) = (loop, loop.shared, call.id)
+    shared.whenFlushed { result in
+      do {
+        try result.get()
+        let file = try SnapshotFile(of: shared.store, in: shared.settings.snapshotDirectory)
+        PumpedStream.start(loop, id) { _, message in
+          file.next(header: shared.responseHeader, into: &message)
+        }
+      } catch {
+        shared.logger.error("a snapshot failed", metadata: ["cause": "\(error)"])
+        loop.finish(id, RPCStatus(.internal, "etcdserver: snapshot failed: \(error)"))
+      }
+    }
+  }
+
+  // MARK: Answers
+
+  private func respond(_ call: ServerCall, _ response: some Message) {
+    call.respond { response.encode(into: &$0) }
+  }
+
+  /// Answers from another thread.
+  private static func respond(_ loop: RequestLoop, _ id: CallID, _ response: some Message) {
+    loop.withCall(id) { call in
+      call.respond { response.encode(into: &$0) }
+    }
+  }
+
+  private func submit(_ call: ServerCall, _ job: @escaping @Sendable (StoreReader) -> Void) {
+    if !loop.shared.readers.submit({ reader, _ in job(reader) }) {
+      call.finish(RPCStatus(.serverStopped))
+    }
+  }
+}

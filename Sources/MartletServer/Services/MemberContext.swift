@@ -1,0 +1,80 @@
+import Base
+import Logging
+import MVCC
+import Replica
+import Storage
+import Synchronization
+
+/// What every event loop of a member shares. All of it may be used from any thread.
+final class MemberContext: Sendable {
+  let identity: MemberIdentity
+  let store: Store
+  let status: PublishedStatus
+  let gate: AdmissionGate
+  let readers: ReaderPool
+  let replica: ReplicaThread
+  let settings: Settings
+  let logger: Logger
+  let healthSuccesses = Counter()
+  let healthFailures = Counter()
+  private let stopping = Atomic<Bool>(false)
+
+  /// The part of the configuration that services look at.
+  struct Settings: Sendable {
+    var requestBytesMax: Int
+    var transactionOperationsMax: Int
+    /// As etcd reports it in Status: bytes.
+    var quotaBytes: Int64
+    /// Where snapshots are put together before they are sent.
+    var snapshotDirectory: String
+  }
+
+  init(
+    identity: MemberIdentity, store: Store, status: PublishedStatus, gate: AdmissionGate,
+    readers: ReaderPool, replica: ReplicaThread, settings: Settings, logger: Logger
+  ) {
+    self.identity = identity
+    self.store = store
+    self.status = status
+    self.gate = gate
+    self.readers = readers
+    self.replica = replica
+    self.settings = settings
+    self.logger = logger
+  }
+
+  var clusterID: ClusterID { identity.clusterID }
+  var memberID: MemberID { identity.memberID }
+  var epoch: UInt64 { identity.epoch }
+
+  /// The header of an answer made now.
+  var header: ResponseHeader {
+    ResponseHeader(clusterID: clusterID, memberID: memberID, raftTerm: status.raftTerm)
+  }
+
+  /// Whether the member is on its way down: the probes say so before it is.
+  var isStopping: Bool { stopping.load(ordering: .relaxed) }
+
+  func willStop() {
+    stopping.store(true, ordering: .relaxed)
+  }
+
+  /// Whether a linearizable read can be served within the time that a probe waits.
+  func canReadLinearizably() -> Bool {
+    status.readsAreLocal
+  }
+
+  /// Calls back, on the housekeeper's thread or the replica's, once everything applied so far is
+  /// in the store's file.
+  func whenFlushed(_ body: @escaping @Sendable (Result<Void, StorageError>) -> Void) {
+    if !replica.post(.flushAll(body)) { body(.failure(.closed)) }
+  }
+}
+
+/// Who this process is.
+struct MemberIdentity: Sendable {
+  var clusterID: ClusterID
+  var memberID: MemberID
+  /// See `ReplicaConfiguration.epoch`.
+  var epoch: UInt64
+}

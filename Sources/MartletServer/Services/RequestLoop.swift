@@ -1,0 +1,165 @@
+import Base
+import MVCC
+import NIOCore
+import Proto
+import RPC
+import Replica
+import Storage
+
+/// What the services of one event loop share: the way to the replica and back, and the loop's
+/// reader of the store.
+///
+/// Confined to its event loop; `Sendable` only so that other threads can hand it back to that
+/// loop by `execute`.
+final class RequestLoop: @unchecked Sendable {
+  let number: Int
+  let eventLoop: any EventLoop
+  let shared: MemberContext
+  let calls: RPCServerLoop
+  let reader: StoreReader
+
+  private var scratch = ByteWriter(capacity: RequestLoop.scratchCapacity)
+  private var proposals: ProposalBatch
+  private var isHandOverScheduled = false
+  private var reads = ReadQueue()
+
+  private static let scratchCapacity = 64 << 10
+  /// Answers longer than this are handed on without a copy.
+  private static let copiedAnswerBytesMax = 32 << 10
+  /// A batch is handed over early when it holds this much.
+  private static let proposalBytesMax = 1 << 20
+
+  init(number: Int, eventLoop: any EventLoop, shared: MemberContext, calls: RPCServerLoop) {
+    self.number = number
+    self.eventLoop = eventLoop
+    self.shared = shared
+    self.calls = calls
+    reader = shared.store.makeReader()
+    proposals = ProposalBatch(epoch: shared.epoch)
+  }
+
+  /// The header of an answer made now.
+  var header: ResponseHeader { shared.header }
+
+  // MARK: Writes
+
+  /// Puts a checked request on its way into the log. Everything proposed in one tick of the event
+  /// loop is handed over together, with one wake-up of the replica.
+  func propose(
+    _ operation: ReplicatedOperation, _ request: UnsafeRawBufferPointer, _ call: ServerCall
+  ) {
+    guard shared.gate.isOpen else { return call.finish(RPCStatus(.tooManyRequests)) }
+    let handle = RequestHandle(loop: number, call: call.id.rawValue)
+    proposals.append(operation, handle: handle, request: request)
+    if proposals.byteCount >= Self.proposalBytesMax {
+      handOver()
+    } else if !isHandOverScheduled {
+      isHandOverScheduled = true
+      eventLoop.execute { self.handOver() }
+    }
+  }
+
+  private func handOver() {
+    isHandOverScheduled = false
+    guard !proposals.isEmpty else { return }
+    let block = proposals.take()
+    shared.gate.entered(block.count)
+    // A replica that has stopped takes nothing; the drain ends the calls.
+    shared.replica.post(.proposals(block))
+  }
+
+  /// Sends the answers of a block that the replica's thread filled.
+  func deliver(_ answers: ByteBlock) {
+    ReplyQueue.forEachAnswer(in: answers) { id, answer in
+      guard let call = calls.call(CallID(rawValue: id)) else { return }
+      switch answer {
+      case .message(let bytes): call.respond { $0.append(bytes) }
+      case .failure(let error): call.finish(RPCStatus(error))
+      }
+    }
+    calls.flush()
+  }
+
+  // MARK: Reads
+
+  /// Answers a read once it is linearizable, after a round of the replica. Reads of one tick
+  /// share a round.
+  func whenLinearizable(_ request: ReadRequest, _ call: ServerCall) {
+    guard reads.append(request, call.id) else { return }
+    eventLoop.execute {
+      let context = self.reads.closeRound(loop: self.number)
+      if !self.shared.replica.post(.read(context: context)) { self.readLost(context) }
+    }
+  }
+
+  /// The replica says that the reads of a round may be served.
+  func readReady(_ context: UInt64) {
+    for read in reads.takeRound(context) {
+      guard let call = calls.call(read.call) else { continue }
+      answerFromPool(read.request, call)
+    }
+  }
+
+  /// The round was lost with the leader.
+  func readLost(_ context: UInt64) {
+    for read in reads.takeRound(context) {
+      calls.call(read.call)?.finish(RPCStatus(.noLeader))
+    }
+  }
+
+  /// Whether a range is a matter for the reader pool.
+  func isLong(_ range: Etcdserverpb.RangeRequest.View) -> Bool {
+    guard !range.rangeEnd.isEmpty, !range.countOnly else { return false }
+    let limit = range.limit > 0 ? Int(range.limit) : Int.max
+    return limit > KeyValueService.keysOnLoopMax
+      && shared.store.estimateCount(range) > KeyValueService.keysOnLoopMax
+  }
+
+  /// Answers a call, here and now, with what `encode` writes or with the error that it throws.
+  func answer(
+    _ call: ServerCall, _ encode: (inout ByteWriter) throws(StoreError) -> Void
+  ) {
+    scratch.removeAll()
+    do throws(StoreError) {
+      try encode(&scratch)
+    } catch {
+      return call.finish(RPCStatus(RequestError(error)))
+    }
+    if scratch.count > Self.copiedAnswerBytesMax {
+      call.respond(message: SharedBytes(scratch.takeBlock(nextCapacity: Self.scratchCapacity)))
+    } else {
+      call.respond { $0.append(scratch.bytes) }
+    }
+  }
+
+  /// Has a thread of the pool make the answer to a call.
+  func answerFromPool(_ request: ReadRequest, _ call: ServerCall) {
+    let id = call.id
+    let shared = shared
+    let submitted = shared.readers.submit { reader, arena in
+      var reply = ByteWriter(capacity: Self.scratchCapacity)
+      do throws(StoreError) {
+        try request.answer(from: shared, reader: reader, arena: arena, into: &reply)
+      } catch {
+        return self.finish(id, RPCStatus(RequestError(error)))
+      }
+      let message = SharedBytes(reply.takeBlock())
+      self.withCall(id) { $0.respond(message: message) }
+    }
+    if !submitted { call.finish(RPCStatus(.serverStopped)) }
+  }
+
+  // MARK: From other threads
+
+  /// Runs `body` on the event loop if the call still waits.
+  func withCall(_ id: CallID, _ body: @escaping @Sendable (ServerCall) -> Void) {
+    eventLoop.execute {
+      if let call = self.calls.call(id) { body(call) }
+    }
+  }
+
+  /// Ends a call from another thread.
+  func finish(_ id: CallID, _ status: RPCStatus) {
+    withCall(id) { $0.finish(status) }
+  }
+}

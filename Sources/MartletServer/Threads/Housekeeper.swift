@@ -1,0 +1,127 @@
+import Base
+import MVCC
+import Replica
+import Storage
+
+/// The thread for slow work on the store that must not hold up requests: flushes, the removal of
+/// compacted revisions, snapshots, defragmentation, whole-store hashes.
+///
+/// One thread, so these exclude each other (a snapshot and a defragmentation must not meet).
+final class Housekeeper: Sendable {
+  enum Work: Sendable {
+    case flush(ReplicaOutput.Flush)
+    /// There may be revisions to remove.
+    case compact
+    case task(@Sendable () -> Void)
+    case stop
+  }
+
+  /// What the housekeeper reports. Called on its thread.
+  enum Report: Sendable {
+    case flushed(LogMark)
+    case flushFailed(StorageError)
+    case compacted(Revision)
+    case compactionFailed(StorageError)
+  }
+
+  private let mailbox = Mailbox<Work>()
+  private let thread: WorkerThread
+
+  init(store: Store, metrics: DiskMetrics, report: @escaping @Sendable (Report) -> Void) {
+    let mailbox = mailbox
+    let worker = HousekeeperLoop(store: store, metrics: metrics, report: report)
+    thread = WorkerThread(name: "martlet-store") {
+      worker.run(mailbox)
+    }
+  }
+
+  /// Returns false when the housekeeper has stopped.
+  @discardableResult
+  func post(_ work: Work) -> Bool {
+    mailbox.post(work)
+  }
+
+  /// Does what was posted, then ends the thread.
+  func stop() {
+    mailbox.post(.stop)
+    thread.join()
+    mailbox.close()
+  }
+}
+
+/// The body of the housekeeper's thread.
+private final class HousekeeperLoop: @unchecked Sendable {
+  // Used on the housekeeper's thread only.
+  private let store: Store
+  private let metrics: DiskMetrics
+  private let report: @Sendable (Housekeeper.Report) -> Void
+  private var work: [Housekeeper.Work] = []
+  private var isCompacting = false
+  private var isStopping = false
+  /// After a failure of the disk, when to try again.
+  private var retryAt: MonotonicTime?
+
+  /// How long to wait before trying a failed flush or compaction again.
+  private static let retryNanoseconds: UInt64 = 1_000_000_000
+  /// How many keys one step of a compaction looks at.
+  private static let compactionStepKeys = 1000
+  /// Pause between steps, so that a compaction leaves the machine to the requests.
+  private static let compactionPauseNanoseconds: UInt64 = 200_000
+
+  init(
+    store: Store, metrics: DiskMetrics, report: @escaping @Sendable (Housekeeper.Report) -> Void
+  ) {
+    self.store = store
+    self.metrics = metrics
+    self.report = report
+  }
+
+  func run(_ mailbox: Mailbox<Housekeeper.Work>) {
+    while !isStopping {
+      mailbox.takeAll(into: &work, until: deadline)
+      for item in work { carryOut(item) }
+      if isCompacting && !isStopping { stepCompaction() }
+    }
+  }
+
+  /// When to wake up without new work.
+  private var deadline: MonotonicTime? {
+    if let retryAt { return retryAt }
+    return isCompacting
+      ? MonotonicTime.now.advanced(byNanoseconds: Self.compactionPauseNanoseconds) : nil
+  }
+
+  private func carryOut(_ item: Housekeeper.Work) {
+    switch item {
+    case .flush(let flush):
+      let start = MonotonicTime.now
+      do throws(StorageError) {
+        try flush.job.run()
+        store.finish(flush.job)
+        metrics.commits.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
+        report(.flushed(flush.mark))
+      } catch {
+        report(.flushFailed(error))
+      }
+    case .compact:
+      isCompacting = true
+    case .task(let body):
+      body()
+    case .stop:
+      isStopping = true
+    }
+  }
+
+  private func stepCompaction() {
+    if let retryAt, MonotonicTime.now < retryAt { return }
+    retryAt = nil
+    do throws(StorageError) {
+      if try store.compactionStep(limit: Self.compactionStepKeys) { return }
+      isCompacting = false
+      report(.compacted(store.compactedRevision))
+    } catch {
+      retryAt = MonotonicTime.now.advanced(byNanoseconds: Self.retryNanoseconds)
+      report(.compactionFailed(error))
+    }
+  }
+}

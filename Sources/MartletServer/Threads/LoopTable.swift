@@ -1,0 +1,34 @@
+import Base
+import NIOCore
+import Synchronization
+
+/// The request loops of a member by number, for the threads that bring answers to them.
+final class LoopTable: Sendable {
+  private let loops = Mutex<[RequestLoop]>([])
+
+  /// Called once, before any request comes in.
+  func install(_ new: [RequestLoop]) {
+    loops.withLock { $0 = new }
+  }
+
+  var all: [RequestLoop] { loops.withLock { $0 } }
+
+  /// Hands a block of answers to its event loop.
+  func deliver(_ answers: ByteBlock, to number: Int) {
+    guard let loop = loops.withLock({ number < $0.count ? $0[number] : nil }) else { return }
+    loop.eventLoop.execute { loop.deliver(answers) }
+  }
+
+  /// Tells the event loops which rounds of reads may be served and which were lost.
+  func deliver(ready: [UInt64], lost: [UInt64]) {
+    for (contexts, isReady) in [(ready, true), (lost, false)] {
+      for context in contexts {
+        let number = ReadQueue.loop(of: context)
+        guard let loop = loops.withLock({ number < $0.count ? $0[number] : nil }) else { continue }
+        loop.eventLoop.execute {
+          if isReady { loop.readReady(context) } else { loop.readLost(context) }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,30 @@
+import Glibc
+
+/// A point on the machine's monotonic clock, in nanoseconds since an arbitrary start.
+struct MonotonicTime: Comparable, Sendable {
+  var nanoseconds: UInt64
+
+  static var now: MonotonicTime {
+    var time = Glibc.timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return MonotonicTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+  }
+
+  static func < (left: MonotonicTime, right: MonotonicTime) -> Bool {
+    left.nanoseconds < right.nanoseconds
+  }
+
+  func advanced(byNanoseconds count: UInt64) -> MonotonicTime {
+    MonotonicTime(nanoseconds: nanoseconds + count)
+  }
+
+  /// Nanoseconds since `earlier`; 0 when that lies in the future.
+  func nanoseconds(since earlier: MonotonicTime) -> UInt64 {
+    nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0
+  }
+
+  var timespec: Glibc.timespec {
+    Glibc.timespec(
+      tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+  }
+}

@@ -1,0 +1,212 @@
+import Base
+import Log
+import Logging
+import Raft
+import Replica
+import Storage
+
+/// The thread that owns the replica: it takes all that waits in one turn, carries out what the
+/// turn asks for, and sleeps until there is more or a tick is due.
+final class ReplicaThread: Sendable {
+  enum Input: Sendable {
+    case proposals(ByteBlock)
+    /// A linearizable read of the event loop that the context names.
+    case read(context: UInt64)
+    case log(LogWriter.Report)
+    case housekeeper(Housekeeper.Report)
+    /// Flush whatever is in memory, and call back once nothing of it is left there.
+    case flushAll(@Sendable (Result<Void, StorageError>) -> Void)
+    case stop
+  }
+
+  /// Where answers go: one per event loop. Called on the replica's thread.
+  struct Outlets: Sendable {
+    var answers: @Sendable (_ loop: Int, ByteBlock) -> Void
+    var reads: @Sendable (_ ready: [UInt64], _ lost: [UInt64]) -> Void
+    /// The member cannot go on; the text says why.
+    var fatal: @Sendable (String) -> Void
+  }
+
+  private let mailbox = Mailbox<Input>()
+  private let thread: WorkerThread
+
+  init(
+    machine: sending ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
+    logger: Logger, outlets: Outlets,
+    makeLogWriter: (@escaping @Sendable (LogWriter.Report) -> Void) -> LogWriter,
+    makeHousekeeper: (@escaping @Sendable (Housekeeper.Report) -> Void) -> Housekeeper
+  ) {
+    let mailbox = mailbox
+    let loop = ReplicaLoop(
+      machine: machine, tickNanoseconds: tickNanoseconds, status: status, logger: logger,
+      outlets: outlets,
+      logWriter: makeLogWriter { mailbox.post(.log($0)) },
+      housekeeper: makeHousekeeper { mailbox.post(.housekeeper($0)) })
+    thread = WorkerThread(name: "martlet-replica") {
+      loop.run(mailbox)
+    }
+  }
+
+  /// Returns false when the replica has stopped.
+  @discardableResult
+  func post(_ input: Input) -> Bool {
+    mailbox.post(input)
+  }
+
+  /// Finishes what was posted, stops the log writer, and ends the thread. Posts are refused from
+  /// then on.
+  func stop() {
+    mailbox.post(.stop)
+    thread.join()
+    mailbox.close()
+  }
+}
+
+/// The body of the replica's thread.
+private final class ReplicaLoop: @unchecked Sendable {
+  // Used on the replica's thread only.
+  private let machine: ReplicaMachine
+  private let tickNanoseconds: UInt64
+  private let status: PublishedStatus
+  private let logger: Logger
+  private let outlets: ReplicaThread.Outlets
+  private let logWriter: LogWriter
+  private let housekeeper: Housekeeper
+  private var publishedMembersVersion = -1
+  private var lastStatus = ReplicaStatus()
+  private var flushWaiters: [@Sendable (Result<Void, StorageError>) -> Void] = []
+  private var isStopping = false
+
+  init(
+    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus, logger: Logger,
+    outlets: ReplicaThread.Outlets, logWriter: LogWriter, housekeeper: Housekeeper
+  ) {
+    self.machine = machine
+    self.tickNanoseconds = tickNanoseconds
+    self.status = status
+    self.logger = logger
+    self.outlets = outlets
+    self.logWriter = logWriter
+    self.housekeeper = housekeeper
+  }
+
+  func run(_ mailbox: Mailbox<ReplicaThread.Input>) {
+    var inputs: [ReplicaThread.Input] = []
+    var nextTick = MonotonicTime.now.advanced(byNanoseconds: tickNanoseconds)
+    takeTurn()
+    while !isStopping {
+      mailbox.takeAll(into: &inputs, until: nextTick)
+      for input in inputs { receive(input) }
+      let now = MonotonicTime.now
+      if now >= nextTick {
+        // Time that the thread did not run (a paused process) is one tick, not many: a member
+        // that was away must hear the others before it campaigns.
+        machine.tick()
+        nextTick = now.advanced(byNanoseconds: tickNanoseconds)
+      }
+      takeTurn()
+    }
+    logWriter.stop()
+    housekeeper.stop()
+  }
+
+  private func receive(_ input: ReplicaThread.Input) {
+    switch input {
+    case .proposals(let block):
+      machine.receive(proposals: block)
+    case .read(let context):
+      if !machine.requestRead(context) { outlets.reads([], [context]) }
+    case .log(let report):
+      receive(report)
+    case .housekeeper(let report):
+      receive(report)
+    case .flushAll(let completion):
+      flushWaiters.append(completion)
+    case .stop:
+      isStopping = true
+    }
+  }
+
+  private func receive(_ report: LogWriter.Report) {
+    switch report {
+    case .persisted(let sequence):
+      machine.persisted(through: sequence)
+    case .diskFull(let error):
+      logger.error("no space for the log: writes wait until there is", metadata: ["cause": "\(error)"])
+      machine.logFailed()
+    case .recovered:
+      logger.notice("there is space for the log again")
+    case .failed(let error):
+      logger.critical("the log failed: nothing can be acknowledged", metadata: ["cause": "\(error)"])
+      machine.logFailed()
+      outlets.fatal("the log failed: \(error)")
+    }
+  }
+
+  private func receive(_ report: Housekeeper.Report) {
+    switch report {
+    case .flushed(let mark):
+      machine.flushed(to: mark)
+    case .flushFailed(let error):
+      logger.error("a flush failed and will be tried again", metadata: ["cause": "\(error)"])
+      machine.flushFailed()
+      completeFlushes(.failure(error))
+    case .compacted(let revision):
+      logger.info("compacted", metadata: ["revision": "\(revision)"])
+      machine.compacted(to: revision)
+    case .compactionFailed(let error):
+      logger.error("a compaction failed and goes on later", metadata: ["cause": "\(error)"])
+    }
+  }
+
+  /// Runs the machine and carries out what it says.
+  private func takeTurn() {
+    let output = machine.turn()
+    for write in output.writes { logWriter.post(.write(write)) }
+    if let mark = output.release { logWriter.post(.release(mark)) }
+    if let flush = output.flush { housekeeper.post(.flush(flush)) }
+    if output.hasCompaction { housekeeper.post(.compact) }
+    publish()
+    for (loop, queue) in machine.replies.enumerated() where !queue.isEmpty {
+      outlets.answers(loop, queue.take())
+    }
+    if !output.readyReads.isEmpty || !output.lostReads.isEmpty {
+      outlets.reads(output.readyReads, output.lostReads)
+    }
+    flushForWaiters()
+  }
+
+  private func publish() {
+    if machine.membersVersion != publishedMembersVersion {
+      publishedMembersVersion = machine.membersVersion
+      status.publish(machine.members)
+    }
+    let new = machine.status
+    guard new != lastStatus else { return }
+    if new.leader != lastStatus.leader || new.role != lastStatus.role {
+      logger.info(
+        "leadership",
+        metadata: [
+          "leader": "\(new.leader)", "role": "\(new.role)", "term": "\(new.term)",
+        ])
+    }
+    lastStatus = new
+    status.publish(new)
+  }
+
+  /// Whoever asked for a full flush is answered once nothing that was applied is only in memory.
+  private func flushForWaiters() {
+    guard !flushWaiters.isEmpty else { return }
+    if let flush = machine.seal() {
+      housekeeper.post(.flush(flush))
+    } else if !machine.isFlushing {
+      completeFlushes(.success(()))
+    }
+  }
+
+  private func completeFlushes(_ result: Result<Void, StorageError>) {
+    let waiters = flushWaiters
+    flushWaiters.removeAll()
+    for waiter in waiters { waiter(result) }
+  }
+}

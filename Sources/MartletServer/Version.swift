@@ -1,0 +1,9 @@
+/// What this build calls itself.
+public enum Version {
+  /// Martlet's own version.
+  public static let martlet = "0.1.0"
+  /// The etcd release whose API this build serves; clients decide by it what they may ask for.
+  public static let etcdCompatible = "3.6.0"
+  /// The storage version that `Status` reports, in etcd's numbering.
+  static let storage = "3.6.0"
+}

@@ -1,0 +1,171 @@
+import HTTP2
+import NIOCore
+
+/// The connection of an `RPCClient`, made when first needed and made anew after it was lost.
+/// Confined to its event loop.
+final class ClientCore: @unchecked Sendable {
+  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
+
+  private enum State {
+    case idle
+    case connecting([(ClientCall, HeaderBlock)])
+    case ready(ClientLink)
+    case closed
+  }
+
+  let eventLoop: any EventLoop
+  let configuration: RPCClientConfiguration
+  private let address: RPCAddress
+  private var state = State.idle
+  /// All open connections: the ready one, and those that only finish their calls.
+  private var links: [ObjectIdentifier: ClientLink] = [:]
+  private var plainHeaders: [MethodPath: HeaderBlock] = [:]
+  private var closed: EventLoopPromise<Void>?
+
+  init(address: RPCAddress, eventLoop: any EventLoop, configuration: RPCClientConfiguration) {
+    self.address = address
+    self.eventLoop = eventLoop
+    self.configuration = configuration
+  }
+
+  /// Begins a call on the ready connection, or as soon as there is one.
+  func start(_ call: ClientCall, _ path: MethodPath, _ options: CallOptions) {
+    call.startTimer()
+    let headers = headers(path, options)
+    switch state {
+    case .ready(let link) where link.connection?.isAvailable == true:
+      link.start(call, headers)
+    case .idle, .ready:
+      state = .connecting([(call, headers)])
+      connect()
+    case .connecting(var waiting):
+      state = .idle
+      waiting.append((call, headers))
+      state = .connecting(waiting)
+    case .closed:
+      call.finish(CallEnd(.unavailable("the client is closed"), mayHaveBeenProcessed: false))
+    }
+  }
+
+  private func headers(_ path: MethodPath, _ options: CallOptions) -> HeaderBlock {
+    let isPlain =
+      options.timeout == nil && options.metadata.isEmpty && !options.compressesRequests
+    if isPlain, let block = plainHeaders[path] { return block }
+    let block = RequestHeaders.block(
+      path: path.path, authority: configuration.authority ?? defaultAuthority,
+      isSecure: configuration.isSecure, options: options)
+    if isPlain { plainHeaders[path] = block }
+    return block
+  }
+
+  private var defaultAuthority: String {
+    switch address {
+    case .host: address.description
+    case .unix: "localhost"
+    }
+  }
+
+  private func connect() {
+    let link = ClientLink(core: self)
+    ClientLoopConnection.connect(
+      to: address, on: eventLoop, configuration: configuration, delegate: link
+    ).hop(to: eventLoop).assumeIsolated().whenComplete { result in
+      guard case .connecting(let waiting) = self.state else {
+        if case .success(let connection) = result { connection.closeNow() }
+        return
+      }
+      switch result {
+      case .success(let connection):
+        link.connection = connection
+        self.links[ObjectIdentifier(link)] = link
+        self.state = .ready(link)
+        for (call, headers) in waiting { link.start(call, headers) }
+      case .failure(let error):
+        self.state = .idle
+        let end = CallEnd(
+          .unavailable("connecting to \(self.address) failed: \(error)"),
+          mayHaveBeenProcessed: false)
+        for (call, _) in waiting { call.finish(end) }
+      }
+    }
+  }
+
+  /// The link is good for no new calls.
+  func retire(_ link: ClientLink, isClosed: Bool) {
+    if case .ready(let ready) = state, ready === link { state = .idle }
+    guard isClosed else { return }
+    links[ObjectIdentifier(link)] = nil
+    if links.isEmpty {
+      closed?.succeed()
+      closed = nil
+    }
+  }
+
+  /// Ends everything. The future succeeds when the last connection is closed.
+  func shutdown() -> EventLoopFuture<Void> {
+    if case .connecting(let waiting) = state {
+      let end = CallEnd(.unavailable("the client is closed"), mayHaveBeenProcessed: false)
+      for (call, _) in waiting { call.finish(end) }
+    }
+    state = .closed
+    guard !links.isEmpty else { return eventLoop.makeSucceededVoidFuture() }
+    let promise = closed ?? eventLoop.makePromise(of: Void.self)
+    closed = promise
+    for link in links.values { link.connection?.closeNow() }
+    return promise.futureResult
+  }
+}
+
+/// One connection of a client and its calls.
+final class ClientLink: ClientCallDelegate, @unchecked Sendable {
+  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
+
+  private weak var core: ClientCore?
+  var connection: ClientLoopConnection?
+  private var calls: [Int: ClientCall] = [:]
+  private var nextToken = 0
+
+  init(core: ClientCore) {
+    self.core = core
+  }
+
+  func start(_ call: ClientCall, _ headers: HeaderBlock) {
+    guard let connection else {
+      call.finish(CallEnd(.unavailable("connection lost"), mayHaveBeenProcessed: false))
+      return
+    }
+    nextToken += 1
+    calls[nextToken] = call
+    call.attach(connection, headers, token: nextToken)
+    // It never began, or ended at once.
+    if call.end != nil { calls[nextToken] = nil }
+  }
+
+  func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) {
+    calls[token]?.received(message)
+  }
+
+  func callEnded(_ token: Int, _ end: CallEnd) {
+    calls.removeValue(forKey: token)?.finish(end)
+  }
+
+  func callWritable(_ token: Int) {
+    calls[token]?.becameWritable()
+  }
+
+  func turnEnded() {
+    // Calls that were taken back get no `callEnded`.
+    guard calls.count > 2 * (connection?.callCount ?? 0) + 64 else { return }
+    calls = calls.filter { $0.value.end == nil }
+  }
+
+  func connectionDraining() {
+    core?.retire(self, isClosed: false)
+  }
+
+  func connectionClosed() {
+    connection = nil
+    calls = [:]
+    core?.retire(self, isClosed: true)
+  }
+}

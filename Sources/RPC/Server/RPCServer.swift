@@ -1,0 +1,133 @@
+package import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Where a server listens, or a client connects to.
+package enum RPCAddress: Sendable, Hashable, CustomStringConvertible {
+  case host(String, port: Int)
+  case unix(path: String)
+
+  package var description: String {
+    switch self {
+    case .host(let host, let port):
+      host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    case .unix(let path):
+      "unix:\(path)"
+    }
+  }
+}
+
+/// Listening sockets, with one `RPCServerLoop` for each event loop of the group. A connection speaks
+/// gRPC over HTTP/2, plain HTTP/2 or HTTP/1.1, as its client chooses.
+///
+/// Thread-safe; `start`, then `listen` any number of times, then `drain`.
+package final class RPCServer: Sendable {
+  /// Puts what belongs between the socket and HTTP into the channel's pipeline, such as TLS. Called
+  /// on the channel's loop before any byte is read.
+  package typealias ChannelSetup = @Sendable (any Channel) throws -> Void
+
+  package let configuration: RPCServerConfiguration
+  /// One for each event loop of the group.
+  package let loops: [RPCServerLoop]
+
+  private let group: any EventLoopGroup
+  private let loopsByEventLoop: [ObjectIdentifier: RPCServerLoop]
+  private let listeners = Mutex<[any Channel]>([])
+  private let connectionCount = Atomic<Int>(0)
+
+  /// Makes the loops; nothing is bound yet.
+  ///
+  /// - Parameter httpHandler: Answers the requests that are not gRPC.
+  package init(
+    group: any EventLoopGroup, configuration: RPCServerConfiguration = RPCServerConfiguration(),
+    httpHandler: (any HTTPHandler)? = nil
+  ) {
+    self.group = group
+    self.configuration = configuration
+    loops = group.makeIterator().map { eventLoop in
+      RPCServerLoop(
+        eventLoop: eventLoop, configuration: configuration, httpHandler: httpHandler)
+    }
+    loopsByEventLoop = Dictionary(
+      uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+  }
+
+  /// Runs `setUp` on each loop, for the registration of its services. Call once, before `listen`.
+  package func start(_ setUp: @escaping @Sendable (RPCServerLoop) -> Void) async throws {
+    for loop in loops {
+      try await loop.eventLoop.submit { setUp(loop) }.get()
+    }
+  }
+
+  /// Binds a socket and accepts connections on it. Port 0 lets the system choose.
+  ///
+  /// - Parameter setup: Runs for each new channel, for TLS.
+  /// - Returns: The address that was bound.
+  /// - Throws: What the system says, as an `IOError`, when the address cannot be bound.
+  @discardableResult
+  package func listen(on address: RPCAddress, setup: ChannelSetup? = nil) async throws
+    -> SocketAddress?
+  {
+    let bootstrap = ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: configuration.backlog)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.maxMessagesPerRead, value: 4)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try self.accept(channel, setup) }
+      }
+    let listener: any Channel
+    switch address {
+    case .host(let host, let port):
+      listener =
+        try await bootstrap
+        .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+        .bind(host: host, port: port).get()
+    case .unix(let path):
+      listener =
+        try await bootstrap
+        .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+    }
+    listeners.withLock { $0.append(listener) }
+    return listener.localAddress
+  }
+
+  /// Stops to accept, lets what runs come to its end for at most `timeout`, then closes everything.
+  package func drain(timeout: TimeAmount) async {
+    let listeners = listeners.withLock { channels in
+      defer { channels = [] }
+      return channels
+    }
+    // A listener that is closed already is as good.
+    for listener in listeners { try? await listener.close().get() }
+    let ends = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(timeout: timeout) } }
+    // The futures of `drain` do not fail.
+    for end in ends { try? await end.get() }
+  }
+
+  /// The counters of all loops together.
+  package func counters() async -> RPCCounters {
+    var sum = RPCCounters()
+    for loop in loops {
+      guard let counters = try? await loop.eventLoop.submit({ loop.counters }).get() else {
+        continue
+      }
+      sum.add(counters)
+    }
+    return sum
+  }
+
+  private func accept(_ channel: any Channel, _ setup: ChannelSetup?) throws {
+    guard let loop = loopsByEventLoop[ObjectIdentifier(channel.eventLoop)] else {
+      throw ChannelError.operationUnsupported
+    }
+    let count = connectionCount.add(1, ordering: .relaxed).newValue
+    channel.closeFuture.whenComplete { _ in
+      self.connectionCount.subtract(1, ordering: .relaxed)
+    }
+    guard count <= configuration.connectionsMax else {
+      throw ChannelError.inappropriateOperationForState
+    }
+    try setup?(channel)
+    try channel.pipeline.syncOperations.addHandler(ProtocolDetector(loop: loop))
+  }
+}

@@ -1,0 +1,208 @@
+import Base
+import HTTP2
+package import NIOCore
+import Proto
+
+/// Something on an open socket that a server which stops has to deal with.
+protocol DrainableConnection: AnyObject {
+  /// Start nothing new, finish what runs, then close.
+  func drain()
+  func closeNow()
+}
+
+/// The gRPC server of one event loop: the services, and the running calls of all connections that
+/// live on the loop.
+///
+/// Confined to its event loop: every member but the initialiser must be used there.
+package final class RPCServerLoop: @unchecked Sendable {
+  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
+
+  /// Where one method is found, and what it takes.
+  struct Method {
+    var service: ServiceBox
+    var number: Int
+    var info: MethodInfo
+  }
+
+  package let eventLoop: any EventLoop
+  package let configuration: RPCServerConfiguration
+  let httpHandler: (any HTTPHandler)?
+  let http2Configuration: HTTP2Configuration
+
+  var slots: ContiguousArray<CallSlot> = []
+  var freeSlots: ContiguousArray<Int32> = []
+  var methods: ContiguousArray<Method> = []
+  var paths = PathTable()
+  var serviceNames: Set<String> = []
+  var tally = CallTally()
+  /// Everything that lives on an open socket, whatever it speaks.
+  private(set) var connections: [ObjectIdentifier: any DrainableConnection] = [:]
+  private(set) var isDraining = false
+  private var drained: EventLoopPromise<Void>?
+  /// Connections written to since the last `flush`.
+  var dirtyConnections: ContiguousArray<ServerConnection> = []
+  /// The slot whose message the dispatcher is looking at, -1 for none: its buffer must stay.
+  var deliveringSlot = -1
+
+  let arena = Arena()
+  let gzip = Gzip()
+  var inflated = ByteWriter()
+
+  var wheel: DeadlineWheel
+  var armedWake: UInt64 = .max
+  var wakeTask: Scheduled<Void>?
+  var sweepTask: RepeatedTask?
+  /// The time at which the current read turn began, 0 outside of turns.
+  var turnTime: UInt64 = 0
+
+  /// A loop without services; `httpHandler` answers what is not gRPC.
+  package init(
+    eventLoop: any EventLoop, configuration: RPCServerConfiguration,
+    httpHandler: (any HTTPHandler)? = nil
+  ) {
+    self.eventLoop = eventLoop
+    self.configuration = configuration
+    self.httpHandler = httpHandler
+    http2Configuration = configuration.http2
+    wheel = DeadlineWheel(now: NIODeadline.now().uptimeNanoseconds)
+  }
+
+  /// Adds a service. Its paths must be new.
+  package func register<Dispatcher: ServiceDispatcher>(_ dispatcher: Dispatcher) {
+    let box = DispatcherBox(dispatcher)
+    for (number, info) in Dispatcher.methods.enumerated() {
+      paths.insert(info.path, method: methods.count)
+      methods.append(Method(service: box, number: number, info: info))
+      if let name = info.path.dropFirst().split(separator: "/").first {
+        serviceNames.insert(String(name))
+      }
+    }
+    tally.grow(methodCount: methods.count)
+  }
+
+  /// The names of the registered services, sorted.
+  package var services: [String] { serviceNames.sorted() }
+
+  /// The running call with this id, or nil when it has ended.
+  package func call(_ id: CallID) -> ServerCall? {
+    runningSlot(id) == nil ? nil : ServerCall(loop: self, id: id)
+  }
+
+  /// Sends out, without waiting for the loop's next turn, what was written since the last call.
+  /// For the end of a batch of answers that another thread handed over.
+  package func flush() {
+    for connection in dirtyConnections {
+      connection.isDirty = false
+      connection.http2?.flushNow()
+    }
+    dirtyConnections.removeAll(keepingCapacity: true)
+  }
+
+  /// A copy of the loop's counters.
+  package var counters: RPCCounters {
+    var result = RPCCounters()
+    result.methods = methods.indices.map { tally.counters(of: $0, methods[$0].info) }
+    result.bytesReceived = tally.bytesReceived
+    result.bytesSent = tally.bytesSent
+    result.connections = connections.count
+    result.calls = slots.count - freeSlots.count
+    return result
+  }
+
+  /// The time in nanoseconds; read once per read turn.
+  func now() -> UInt64 {
+    turnTime != 0 ? turnTime : NIODeadline.now().uptimeNanoseconds
+  }
+
+  /// Marks that a read turn is under way, in which one look at the clock is enough.
+  func enterTurn() {
+    if turnTime == 0 { turnTime = NIODeadline.now().uptimeNanoseconds }
+  }
+}
+
+// Connections.
+extension RPCServerLoop {
+  func enter(_ connection: any DrainableConnection) {
+    connections[ObjectIdentifier(connection)] = connection
+    startSweep()
+    if isDraining { connection.drain() }
+  }
+
+  func leave(_ connection: any DrainableConnection) {
+    connections[ObjectIdentifier(connection)] = nil
+    guard isDraining, connections.isEmpty else { return }
+    drained?.succeed()
+    drained = nil
+  }
+
+  /// Lets what runs come to its end, at most for `timeout`, then closes all connections. The future
+  /// succeeds when the last is closed. Call once.
+  package func drain(timeout: TimeAmount) -> EventLoopFuture<Void> {
+    precondition(!isDraining, "drain is called twice")
+    isDraining = true
+    let promise = eventLoop.makePromise(of: Void.self)
+    guard !connections.isEmpty else {
+      stopTimers()
+      promise.succeed()
+      return promise.futureResult
+    }
+    drained = promise
+    for connection in connections.values { connection.drain() }
+    let close = eventLoop.scheduleTask(in: timeout) {
+      for connection in self.connections.values { connection.closeNow() }
+    }
+    promise.futureResult.assumeIsolated().whenComplete { _ in
+      close.cancel()
+      self.stopTimers()
+    }
+    return promise.futureResult
+  }
+}
+
+// Slots.
+extension RPCServerLoop {
+  /// The slot of a call that can still be answered.
+  func runningSlot(_ id: CallID) -> CallSlot? {
+    let index = id.slot
+    guard index < slots.count else { return nil }
+    let slot = slots[index]
+    return slot.generation == id.generation && slot.phase == .call ? slot : nil
+  }
+
+  /// The slot that `id` names, running or about to end.
+  func knownSlot(_ id: CallID) -> CallSlot? {
+    let index = id.slot
+    guard index < slots.count else { return nil }
+    let slot = slots[index]
+    return slot.generation == id.generation && slot.phase != .free ? slot : nil
+  }
+
+  /// A slot for a stream that begins; nil when all are in use.
+  func openSlot(_ connection: ServerConnection, _ stream: HTTP2Stream) -> CallSlot? {
+    let slot: CallSlot
+    if let free = freeSlots.popLast() {
+      slot = slots[Int(free)]
+    } else {
+      guard slots.count < CallID.slotsMax else { return nil }
+      slot = CallSlot(index: slots.count)
+      slots.append(slot)
+    }
+    slot.open(connection, stream, now: now())
+    stream.tag = slot.index + 1
+    return slot
+  }
+
+  /// Ends the slot's use. Its stream, if it lives on, is ignored from now on.
+  func closeSlot(_ slot: CallSlot) {
+    if let connection = slot.connection, let stream = slot.stream {
+      stream.tag = ServerConnection.endedTag
+      let held = slot.reader.heldBytes
+      if held > 0 { connection.partialBytes -= held }
+      if slot.heldCreditBytes > 0 { connection.http2?.consume(stream, slot.heldCreditBytes) }
+    }
+    if slot.deadline != .max { wheel.remove(slot.index) }
+    if slot.index != deliveringSlot { slot.reader.reset() }
+    slot.close()
+    freeSlots.append(Int32(slot.index))
+  }
+}

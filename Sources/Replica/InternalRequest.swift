@@ -1,0 +1,43 @@
+import Base
+import Proto
+
+/// What an entry's `InternalRaftRequest` says at its top level; the request itself stays encoded.
+struct InternalRequest {
+  /// Where the answer goes; `.none` when the proposer was not this process.
+  private(set) var handle = RequestHandle.none
+  private(set) var operation: ReplicatedOperation?
+  /// The encoded request of `operation`, valid as long as the bytes it was found in.
+  private(set) var request = UnsafeRawBufferPointer(start: nil, count: 0)
+
+  /// Reads the top level of `bytes`. Fields that this build does not know are skipped; what follows
+  /// a malformed field is not seen, the same way on every member.
+  init(_ bytes: UnsafeRawBufferPointer, epoch: UInt64) {
+    var id = RequestHandle.none
+    var isOurs = false
+    var scanner = WireScanner(bytes)
+    while let field = try? scanner.next() {
+      switch (field.number, field.value) {
+      case (ProposalBatch.idField, .varint(let number)):
+        id = RequestHandle(rawValue: number)
+      case (ProposalBatch.headerField, .content(let header)):
+        isOurs = Self.epoch(of: header) == epoch
+      case (let number, .content(let content)):
+        guard let operation = ReplicatedOperation(rawValue: number) else { break }
+        self.operation = operation
+        request = content
+      default:
+        break
+      }
+    }
+    if isOurs { handle = id }
+  }
+
+  /// The `ID` of a `RequestHeader`.
+  private static func epoch(of header: UnsafeRawBufferPointer) -> UInt64? {
+    var scanner = WireScanner(header)
+    while let field = try? scanner.next() {
+      if field.number == 1, case .varint(let number) = field.value { return number }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,77 @@
+public import Base
+
+/// The operations that go through the log. Raw values are the field numbers of
+/// `etcdserverpb.InternalRaftRequest`, the message that every entry holds.
+package enum ReplicatedOperation: Int, Sendable {
+  case put = 4
+  case deleteRange = 5
+  case txn = 6
+  case compaction = 7
+  case clusterMemberAttributes = 1301
+}
+
+/// Proposals that one thread gathers and hands to the replica in one piece.
+///
+/// The block is a run of frames, each a 32-bit little-endian length and an encoded
+/// `InternalRaftRequest`: exactly the bytes of the log entry, so nothing is copied again on the
+/// way into the log.
+package struct ProposalBatch: ~Copyable {
+  /// `InternalRaftRequest.header`, a `RequestHeader` whose `ID` holds the proposer's epoch.
+  static let headerField = 100
+  /// `InternalRaftRequest.ID`, which holds the `RequestHandle`.
+  static let idField = 1
+  static let frameHeaderBytes = 4
+
+  private var writer: ByteWriter
+  private let epoch: UInt64
+  private let capacity: Int
+  package private(set) var count = 0
+
+  /// - Parameter epoch: tells this process's handles from those of others and of earlier starts.
+  package init(epoch: UInt64, capacity: Int = 16 * 1024) {
+    self.epoch = epoch
+    self.capacity = capacity
+    writer = ByteWriter(capacity: capacity)
+  }
+
+  package var isEmpty: Bool { count == 0 }
+
+  package var byteCount: Int { writer.count }
+
+  /// Adds one request in the bytes it came in.
+  package mutating func append(
+    _ operation: ReplicatedOperation, handle: RequestHandle, request: UnsafeRawBufferPointer
+  ) {
+    let start = writer.count
+    writer.append(integer: UInt32(0))
+    writer.append(field: Self.idField, varint: handle.rawValue)
+    writer.append(field: operation.rawValue, content: request)
+    writer.append(
+      field: Self.headerField, lengthOfContent: 1 + ByteWriter.varintLength(epoch))
+    writer.append(varint: 1 << 3)
+    writer.append(varint: epoch)
+    let length = writer.count - start - Self.frameHeaderBytes
+    writer.overwrite(integer: UInt32(length).littleEndian, at: start)
+    count += 1
+  }
+
+  /// Hands over what was gathered and starts anew.
+  package mutating func take() -> ByteBlock {
+    count = 0
+    return writer.takeBlock(nextCapacity: capacity)
+  }
+
+  /// The requests of a block that `take()` made, as slices of it.
+  package static func requests(in block: ByteBlock) -> [SharedBytes] {
+    var requests: [SharedBytes] = []
+    var offset = 0
+    while offset < block.count {
+      let length = Int(
+        UInt32(littleEndian: block.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+      let start = offset + frameHeaderBytes
+      requests.append(SharedBytes(block, start..<start + length))
+      offset = start + length
+    }
+    return requests
+  }
+}

@@ -1,0 +1,64 @@
+package import Base
+package import Log
+import Proto
+package import Raft
+
+/// What a member starts from, put together from its store and its log.
+package enum Recovery {
+  /// Why log and store cannot be brought together.
+  package enum Failure: Error, Equatable {
+    /// The store has applied entries that the log does not reach: one of them is not this
+    /// member's, or the log lost what it had acknowledged.
+    case logBehindStore(log: LogIndex, store: LogIndex)
+    /// The log starts after what the store has applied.
+    case gap(store: LogIndex, firstInLog: LogIndex)
+    /// An entry's content cannot be read.
+    case entry(LogIndex)
+  }
+
+  /// Raft's view of what is durable.
+  ///
+  /// - Parameters:
+  ///   - log: as `SegmentedLog.open` returned it, entries included.
+  ///   - applied: the store's mark; the membership there is the one to start with.
+  package static func restoredState(
+    log: RecoveredLog, applied: LogMark
+  ) throws(Failure) -> RestoredState {
+    var restored = RestoredState()
+    restored.confState = applied.confState
+    restored.applied = applied.index
+    // Without a mark the log reaches back to its first entry.
+    restored.snapshotIndex = log.snapshot?.index ?? .zero
+    restored.snapshotTerm = log.snapshot?.term ?? .zero
+    guard restored.snapshotIndex <= applied.index else {
+      throw .gap(store: applied.index, firstInLog: restored.snapshotIndex + 1)
+    }
+    guard log.lastIndex >= applied.index else {
+      throw .logBehindStore(log: log.lastIndex, store: applied.index)
+    }
+    restored.entries.reserveCapacity(log.entries.count)
+    for entry in log.entries { restored.entries.append(try Self.entry(entry)) }
+    let hardState = log.hardState ?? LogHardState()
+    // A commit index alone is not worth a sync, so the log's may be older than the store's.
+    restored.hardState = HardState(
+      term: hardState.term, vote: hardState.vote, commit: max(hardState.commit, applied.index))
+    return restored
+  }
+
+  private static func entry(_ recovered: RecoveredEntry) throws(Failure) -> Entry {
+    let payload: Payload
+    switch recovered.kind {
+    case EntryKind.normal where recovered.data.isEmpty:
+      payload = .empty
+    case EntryKind.normal:
+      payload = .normal(recovered.data)
+    case EntryKind.configuration:
+      let message = recovered.data.withUnsafeBytes { try? Raftpb.ConfChangeV2(decoding: $0) }
+      guard let change = message.flatMap(ConfChange.init) else { throw .entry(recovered.index) }
+      payload = .configuration(change)
+    default:
+      throw .entry(recovered.index)
+    }
+    return Entry(term: recovered.term, index: recovered.index, payload: payload)
+  }
+}

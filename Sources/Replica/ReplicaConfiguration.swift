@@ -1,0 +1,45 @@
+package import Base
+package import Raft
+
+/// What a replica is and how much it may hold.
+package struct ReplicaConfiguration: Sendable {
+  package var memberID: MemberID
+  package var raft: RaftConfiguration
+
+  /// Random, drawn anew at each start: an entry whose epoch is another's was proposed elsewhere
+  /// or by an earlier life of this process, and nobody here waits for its answer.
+  package var epoch: UInt64
+
+  /// How many event loops take requests; handles name them from 0.
+  package var loopCount: Int
+
+  /// Where this member publishes itself to clients, and under which name.
+  package var name: String
+  package var clientURLs: [String]
+
+  /// A memtable is closed for flushing when it holds this much.
+  package var memtableBytesMax = 32 << 20
+
+  /// Applying waits for the flusher when memtables hold this much together.
+  package var storageBacklogBytesMax = 256 << 20
+
+  /// Applied entries that stay in memory and in the log for members that lag.
+  package var catchUpEntriesMax: UInt64 = 5000
+
+  /// Entries are dropped from memory earlier when they weigh more than this.
+  package var catchUpBytesMax = 32 << 20
+
+  /// How many entries are applied under one hold of the store's lock.
+  package static let applyBatchMax = 1024
+
+  package init(
+    memberID: MemberID, epoch: UInt64, loopCount: Int, name: String, clientURLs: [String]
+  ) {
+    self.memberID = memberID
+    self.epoch = epoch
+    self.loopCount = loopCount
+    self.name = name
+    self.clientURLs = clientURLs
+    raft = RaftConfiguration(id: memberID)
+  }
+}

@@ -1,0 +1,137 @@
+import Base
+import MVCC
+package import Membership
+import Proto
+import Raft
+
+/// The entry kinds of raftpb.EntryType that this build writes.
+package enum EntryKind {
+  package static let normal: UInt8 = 0
+  package static let configuration: UInt8 = 2
+}
+
+extension ReplicaMachine {
+  /// Applies one committed entry. The store's batch is open.
+  func apply(_ entry: Entry) {
+    switch entry.payload {
+    case .empty:
+      break
+    case .normal(let bytes):
+      bytes.withUnsafeBytes { apply(InternalRequest($0, epoch: configuration.epoch)) }
+    case .configuration(let change):
+      confState = raft.applyConfChange(change)
+      applied.confState = confState
+    }
+  }
+
+  private func apply(_ request: InternalRequest) {
+    guard let operation = request.operation else { return }
+    let header = ResponseHeader(
+      clusterID: members.clusterID, memberID: configuration.memberID, raftTerm: raft.term)
+    switch operation {
+    case .put:
+      applyToStore(request) { (view: Etcdserverpb.PutRequest.View, reply) throws(StoreError) in
+        try store.put(view, header: header, reply: &reply)
+      }
+    case .deleteRange:
+      applyToStore(request) {
+        (view: Etcdserverpb.DeleteRangeRequest.View, reply) throws(StoreError) in
+        try store.deleteRange(view, header: header, reply: &reply)
+      }
+    case .txn:
+      applyToStore(request) { (view: Etcdserverpb.TxnRequest.View, reply) throws(StoreError) in
+        try store.txn(view, header: header, reply: &reply)
+      }
+    case .compaction:
+      applyCompaction(request, header: header)
+    case .clusterMemberAttributes:
+      applyAttributes(request)
+    }
+  }
+
+  /// Decodes a request and applies it, answering whoever waits for it here. Entries were checked
+  /// before they were proposed, so one that does not decode is a fault of the proposer: it changes
+  /// nothing, the same way on every member.
+  private func applyToStore<View: MessageView>(
+    _ request: InternalRequest, _ body: (View, inout ByteWriter) throws(StoreError) -> Void
+  ) {
+    arena.reset()
+    guard let view = try? View(decoding: request.request, in: arena) else { return }
+    reply(to: request.handle) { (reply: inout ByteWriter) throws(RequestError) in
+      do throws(StoreError) {
+        try body(view, &reply)
+      } catch {
+        throw RequestError(error)
+      }
+    }
+  }
+
+  private func applyCompaction(_ request: InternalRequest, header: ResponseHeader) {
+    arena.reset()
+    guard
+      let view = try? Etcdserverpb.CompactionRequest.View(decoding: request.request, in: arena)
+    else { return }
+    let revision = Revision(view.revision)
+    var answer = ByteWriter(capacity: 64)
+    do throws(StoreError) {
+      try store.compact(view, header: header, reply: &answer)
+    } catch {
+      return reply(to: request.handle) { (_: inout ByteWriter) throws(RequestError) in
+        throw RequestError(error)
+      }
+    }
+    hasNewCompaction = true
+    if view.physical && request.handle != .none {
+      waitingCompactions.append(
+        WaitingCompaction(
+          handle: request.handle, revision: revision, answer: SharedBytes(copying: answer.bytes)))
+    } else {
+      reply(to: request.handle) { (reply: inout ByteWriter) throws(RequestError) in
+        reply.append(answer.bytes)
+      }
+    }
+  }
+
+  private func applyAttributes(_ request: InternalRequest) {
+    guard
+      let message = try? Membershippb.ClusterMemberAttrSetRequest(decoding: request.request),
+      let attributes = message.memberAttributes
+    else { return }
+    // An unknown or removed member publishing itself changes nothing.
+    try? members.setAttributes(
+      MemberID(message.memberID), name: attributes.name, clientURLs: attributes.clientURLs)
+  }
+
+  /// Adds an answer to the queue of the loop that waits for it. Without one, the work is done all
+  /// the same and the answer is thrown away.
+  func reply(
+    to handle: RequestHandle, _ encode: (inout ByteWriter) throws(RequestError) -> Void
+  ) {
+    guard handle != .none, handle.loop < replies.count else {
+      scratch.discard(encode)
+      return
+    }
+    replies[handle.loop].reply(to: handle.call, encode)
+  }
+
+  /// Once it leads, the member tells the cluster its name and where clients reach it.
+  func publishIfLeading() {
+    guard status.role == .leader, !hasPublished else { return }
+    let known = members[configuration.memberID]
+    if known?.name == configuration.name && known?.clientURLs == configuration.clientURLs {
+      hasPublished = true
+      return
+    }
+    var attributes = Membershippb.Attributes()
+    attributes.name = configuration.name
+    attributes.clientURLs = configuration.clientURLs
+    var message = Membershippb.ClusterMemberAttrSetRequest()
+    message.memberID = configuration.memberID.rawValue
+    message.memberAttributes = attributes
+    var batch = ProposalBatch(epoch: configuration.epoch, capacity: 256)
+    message.encoded().withUnsafeBytes { bytes in
+      batch.append(.clusterMemberAttributes, handle: .none, request: bytes)
+    }
+    hasPublished = (try? raft.propose(ProposalBatch.requests(in: batch.take()))) != nil
+  }
+}

@@ -1,0 +1,163 @@
+package import Base
+package import Log
+package import MVCC
+import Proto
+package import Raft
+package import Storage
+
+extension ReplicaMachine {
+  /// Does everything that the inputs so far allow, and says what the owner has to do.
+  package func turn() -> ReplicaOutput {
+    var output = ReplicaOutput()
+    var didWork = true
+    while didWork {
+      didWork = takeReady(into: &output)
+      didWork = applyPending() || didWork
+    }
+    serveReads(into: &output)
+    flushIfDue(into: &output)
+    output.hasCompaction = hasNewCompaction
+    hasNewCompaction = false
+    refreshStatus()
+    publishIfLeading()
+    if raft.hasReady { _ = takeReady(into: &output) }
+    return output
+  }
+
+  /// Takes one Ready from Raft, if there is one, and hands its parts on.
+  private func takeReady(into output: inout ReplicaOutput) -> Bool {
+    releaseDelayedMessages(into: &output)
+    guard raft.hasReady else { return false }
+    let ready = raft.ready()
+    lastSequence = ready.sequence
+    if let soft = ready.softState { note(soft) }
+    output.messages.append(contentsOf: ready.messages)
+    if let hardState = ready.hardState { unwrittenHardState = hardState }
+    if ready.hasWrite && (ready.mustSync || !ready.entriesToAppend.isEmpty) {
+      output.writes.append(write(for: ready))
+      writesUnderWay.append(ready.sequence)
+    } else if writesUnderWay.isEmpty {
+      raft.persisted(through: ready.sequence)
+    }
+    for message in ready.messagesAfterPersist {
+      delayedMessages.append((ready.sequence, message))
+    }
+    releaseDelayedMessages(into: &output)
+    pending.append(contentsOf: ready.committedEntries)
+    waitingReads.append(contentsOf: ready.readStates)
+    output.lostReads.append(contentsOf: ready.readsLost)
+    return true
+  }
+
+  private func releaseDelayedMessages(into output: inout ReplicaOutput) {
+    guard !delayedMessages.isEmpty else { return }
+    let oldestWrite = writesUnderWay.first ?? .max
+    output.messages.append(
+      contentsOf: delayedMessages.filter { $0.sequence < oldestWrite }.map(\.message))
+    delayedMessages.removeAll { $0.sequence < oldestWrite }
+  }
+
+  private func note(_ soft: SoftState) {
+    if soft.leader != .none && soft.leader != status.leader { status.leaderChanges += 1 }
+    status.leader = soft.leader
+    status.role = soft.role
+  }
+
+  /// The entries and the hard state of a Ready as one unit for the log.
+  private func write(for ready: Ready) -> ReplicaOutput.Write {
+    var batch = LogBatch()
+    for entry in ready.entriesToAppend { append(entry, to: &batch) }
+    if let hardState = unwrittenHardState {
+      batch.append(
+        hardState: LogHardState(
+          term: hardState.term, vote: hardState.vote, commit: hardState.commit))
+      unwrittenHardState = nil
+    }
+    return ReplicaOutput.Write(batch: batch, mustSync: ready.mustSync, sequence: ready.sequence)
+  }
+
+  private func append(_ entry: Entry, to batch: inout LogBatch) {
+    switch entry.payload {
+    case .empty:
+      batch.append(
+        entry: entry.index, term: entry.term, kind: EntryKind.normal,
+        data: UnsafeRawBufferPointer(start: nil, count: 0))
+    case .normal(let bytes):
+      bytes.withUnsafeBytes { data in
+        batch.append(entry: entry.index, term: entry.term, kind: EntryKind.normal, data: data)
+      }
+    case .configuration(let change):
+      Raftpb.ConfChangeV2(change).encoded().withUnsafeBytes { data in
+        batch.append(
+          entry: entry.index, term: entry.term, kind: EntryKind.configuration, data: data)
+      }
+    }
+  }
+
+  /// Applies committed entries, a batch under one hold of the store's lock. Applying waits while
+  /// the flusher is far behind, so memory stays bounded.
+  private func applyPending() -> Bool {
+    guard pendingStart < pending.count,
+      store.unflushedBytes < configuration.storageBacklogBytesMax
+    else { return false }
+    let end = min(pending.count, pendingStart + ReplicaConfiguration.applyBatchMax)
+    var bytes = 0
+    store.beginBatch()
+    for position in pendingStart..<end {
+      bytes += pending[position].size
+      apply(pending[position])
+    }
+    store.endBatch()
+    let last = pending[end - 1]
+    applied.index = last.index
+    applied.term = last.term
+    raft.applied(through: last.index)
+    if let droppable = catchUp.note(appliedThrough: last.index, bytes: bytes) {
+      raft.compact(through: droppable)
+    }
+    pendingStart = end
+    if pendingStart == pending.count {
+      pending.removeAll(keepingCapacity: true)
+      pendingStart = 0
+    }
+    return true
+  }
+
+  private func serveReads(into output: inout ReplicaOutput) {
+    guard !waitingReads.isEmpty else { return }
+    for read in waitingReads where read.index <= applied.index {
+      output.readyReads.append(read.context)
+    }
+    waitingReads.removeAll { $0.index <= applied.index }
+  }
+
+  /// Closes the memtable when it is large enough, with the metadata of exactly this state.
+  private func flushIfDue(into output: inout ReplicaOutput) {
+    if let mark = flushedMark {
+      output.release = mark
+      flushedMark = nil
+    }
+    guard !isFlushing, store.activeBytes >= configuration.memtableBytesMax else { return }
+    output.flush = seal()
+  }
+
+  /// Closes the memtable now, whatever it holds: before a snapshot, a defragmentation or a stop.
+  /// Returns nil when a flush is under way already or nothing was applied since the last one.
+  package func seal() -> ReplicaOutput.Flush? {
+    guard !isFlushing else { return nil }
+    let metadata = StoredMetadata(applied: applied, members: members)
+    guard let job = store.seal(metadata: metadata.encoded()) else { return nil }
+    isFlushing = true
+    return ReplicaOutput.Flush(job: job, mark: applied)
+  }
+
+  private func refreshStatus() {
+    status.term = raft.term
+    status.lastIndex = raft.lastIndex
+    status.committed = raft.commit
+    status.applied = applied.index
+    status.readsAreLocal =
+      status.role == .leader && confState.voters == [configuration.memberID]
+      && confState.votersOutgoing.isEmpty && raft.term(at: raft.commit) == raft.term
+  }
+}

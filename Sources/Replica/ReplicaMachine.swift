@@ -1,0 +1,167 @@
+package import Base
+import Log
+package import MVCC
+package import Membership
+import Proto
+package import Raft
+import Storage
+
+/// One member as a deterministic state machine: Raft, the store and the member table.
+///
+/// Inputs are its methods; `turn()` says what they lead to. It knows no clock, thread, socket or
+/// file: the owner hands in ticks, carries out the `ReplicaOutput` and delivers `replies`. It is
+/// confined to one thread.
+///
+/// The path of a write: `receive` proposes; `turn` hands out the entries to write; `persisted`
+/// lets Raft commit; `turn` applies what is committed and fills `replies`.
+package final class ReplicaMachine {
+  let configuration: ReplicaConfiguration
+  var raft: RaftNode
+  let store: Store
+  package internal(set) var members: MemberTable {
+    didSet { membersVersion += 1 }
+  }
+  /// Grows with each change of `members`.
+  package private(set) var membersVersion = 0
+  var confState: ConfState
+
+  /// Answers by event loop. Take them after each `turn`.
+  package let replies: [ReplyQueue]
+  package internal(set) var status = ReplicaStatus()
+
+  /// Committed entries that are not applied yet, from `pendingStart` on.
+  var pending: [Entry] = []
+  var pendingStart = 0
+  /// The last applied entry.
+  var applied: LogMark
+
+  /// Readys whose writes are under way, in order, and the newest one handed out.
+  var writesUnderWay: [UInt64] = []
+  var lastSequence: UInt64 = 0
+  /// A commit index that waits for the next write: alone it is not worth one.
+  var unwrittenHardState: HardState?
+  var delayedMessages: [(sequence: UInt64, message: Message)] = []
+
+  /// Reads that wait until the store has applied their index.
+  var waitingReads: [ReadState] = []
+  /// Compactions with `physical` set that wait until the background work is done.
+  var waitingCompactions: [WaitingCompaction] = []
+
+  /// Whether a memtable is with the flusher.
+  package internal(set) var isFlushing = false
+  var hasNewCompaction = false
+  /// Whether this member has proposed its name and client URLs since it started.
+  var hasPublished = false
+  let catchUp: CatchUpWindow
+  let scratch: ReplyQueue
+  let arena = Arena()
+
+  /// Starts from what the store and the log hold.
+  ///
+  /// - Parameters:
+  ///   - restored: the log's content; `applied` is the store's.
+  ///   - appliedTerm: the term of the entry at `restored.applied`.
+  ///   - members: the member table as of `restored.applied`.
+  ///   - seed: decides Raft's random timeouts.
+  package init(
+    _ configuration: ReplicaConfiguration, store: Store, members: MemberTable,
+    restored: RestoredState, appliedTerm: Term, seed: UInt64
+  ) throws(RestoreError) {
+    self.configuration = configuration
+    self.store = store
+    self.members = members
+    confState = restored.confState
+    applied = LogMark(
+      index: restored.applied, term: appliedTerm, confState: restored.confState)
+    raft = try RaftNode(configuration: configuration.raft, restored: restored, seed: seed)
+    replies = (0..<configuration.loopCount).map { _ in ReplyQueue() }
+    scratch = ReplyQueue()
+    catchUp = CatchUpWindow(
+      entriesMax: configuration.catchUpEntriesMax, bytesMax: configuration.catchUpBytesMax)
+    status.applied = restored.applied
+    if confState.voters == [configuration.memberID] { raft.campaign() }
+  }
+
+  // MARK: Inputs
+
+  /// Proposes a block that `ProposalBatch.take()` made.
+  package func receive(proposals block: ByteBlock) {
+    let requests = ProposalBatch.requests(in: block)
+    do throws(ProposeError) {
+      try raft.propose(requests)
+    } catch {
+      status.proposalsFailed += UInt64(requests.count)
+      for request in requests {
+        request.withUnsafeBytes { bytes in
+          let handle = InternalRequest(bytes, epoch: configuration.epoch).handle
+          reply(to: handle) { (_: inout ByteWriter) throws(RequestError) in
+            throw RequestError(error)
+          }
+        }
+      }
+    }
+  }
+
+  /// Asks for a linearizable read; `context` comes back in `readyReads` or `lostReads`.
+  package func requestRead(_ context: UInt64) -> Bool {
+    do {
+      try raft.requestReadIndex(context)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /// A heartbeat interval has passed.
+  package func tick() {
+    raft.tick()
+  }
+
+  /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.
+  package func receive(_ message: consuming Message) throws(RaftError) {
+    try raft.step(message)
+  }
+
+  /// The log has made every write up to `sequence` durable.
+  package func persisted(through sequence: UInt64) {
+    writesUnderWay.removeAll { $0 <= sequence }
+    let covered = writesUnderWay.first.map { $0 - 1 } ?? lastSequence
+    raft.persisted(through: covered)
+  }
+
+  /// The log cannot be written (full or failing disk): stop leading, so that others may.
+  package func logFailed() {
+    raft.stepDown()
+  }
+
+  /// The flusher has made the handed-out memtable durable, up to `mark`.
+  package func flushed(to mark: LogMark) {
+    isFlushing = false
+    flushedMark = mark
+  }
+
+  /// The flusher gave up on the handed-out memtable; it will be handed out again.
+  package func flushFailed() {
+    isFlushing = false
+  }
+
+  /// The background work has removed everything that compactions up to `revision` made obsolete.
+  package func compacted(to revision: Revision) {
+    let done = waitingCompactions.filter { $0.revision <= revision }
+    waitingCompactions.removeAll { $0.revision <= revision }
+    for compaction in done {
+      reply(to: compaction.handle) { (writer: inout ByteWriter) throws(RequestError) in
+        writer.append(compaction.answer)
+      }
+    }
+  }
+
+  var flushedMark: LogMark?
+}
+
+/// A compaction whose answer waits for the disk.
+struct WaitingCompaction {
+  var handle: RequestHandle
+  var revision: Revision
+  var answer: SharedBytes
+}

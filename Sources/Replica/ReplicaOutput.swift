@@ -1,0 +1,70 @@
+package import Base
+package import Log
+package import Raft
+package import Storage
+
+/// Work that a replica has for its owner after a turn. The owner carries it out in the order of
+/// the fields and reports back through the replica's inputs.
+package struct ReplicaOutput {
+  /// One unit for the log, to be written in order.
+  package struct Write: Sendable {
+    package var batch: LogBatch
+    /// Whether the batch must be on the disk before `persisted(through:)` names its sequence.
+    package var mustSync: Bool
+    package var sequence: UInt64
+  }
+
+  /// A closed memtable for the flusher, and how far in the log it goes.
+  package struct Flush: Sendable {
+    package var job: FlushJob
+    package var mark: LogMark
+  }
+
+  package var writes: [Write] = []
+
+  /// Messages to peers that may leave now.
+  package var messages: [Message] = []
+
+  /// Read requests that may be served now: everything up to their index is applied.
+  package var readyReads: [UInt64] = []
+
+  /// Read requests that must be asked again.
+  package var lostReads: [UInt64] = []
+
+  package var flush: Flush?
+
+  /// The log may forget everything at or below this mark, which the store now holds durably.
+  package var release: LogMark?
+
+  /// Whether a compaction was applied and the background work has something to remove.
+  package var hasCompaction = false
+
+  package init() {}
+}
+
+/// A place in the log that snapshots and releases name.
+package struct LogMark: Sendable {
+  package var index: LogIndex
+  package var term: Term
+  package var confState: ConfState
+}
+
+/// What the outside may know of a replica at one moment.
+package struct ReplicaStatus: Sendable, Equatable {
+  package var leader = MemberID.none
+  package var role = Role.follower
+  package var term = Term.zero
+  package var lastIndex = LogIndex.zero
+  package var committed = LogIndex.zero
+  package var applied = LogIndex.zero
+  package var proposalsFailed: UInt64 = 0
+  package var leaderChanges: UInt64 = 0
+
+  /// Whether this member leads and is the only voter, and has committed an entry of its term.
+  ///
+  /// Then every acknowledged write was applied here before its acknowledgement, nobody else can
+  /// acknowledge any, and so a read of the published state is linearizable without a round.
+  package var readsAreLocal = false
+
+  package init() {}
+}

@@ -1,0 +1,78 @@
+package import Base
+
+/// Answers for the calls of one event loop, gathered until they are handed over in one piece.
+///
+/// The block is a run of frames: the call's number (64 bits), the outcome (8 bits: 0, or a
+/// `RequestError`), the length of the message (32 bits), all little endian, and the message.
+package final class ReplyQueue {
+  static let frameHeaderBytes = 13
+  static let outcomeOffset = 8
+  static let lengthOffset = 9
+  static let initialCapacity = 4096
+
+  private var writer = ByteWriter(capacity: ReplyQueue.initialCapacity)
+
+  package init() {}
+
+  package var isEmpty: Bool { writer.count == 0 }
+
+  /// Adds the answer to one call: what `encode` writes, or the error it throws, in which case
+  /// nothing of what it wrote stays.
+  func reply(
+    to call: UInt64, _ encode: (inout ByteWriter) throws(RequestError) -> Void
+  ) {
+    let start = writer.count
+    writer.append(integer: call.littleEndian)
+    writer.append(byte: 0)
+    writer.append(integer: UInt32(0))
+    do throws(RequestError) {
+      try encode(&writer)
+    } catch {
+      writer.truncate(to: start + Self.frameHeaderBytes)
+      writer.overwrite(integer: error.rawValue, at: start + Self.outcomeOffset)
+    }
+    let length = writer.count - start - Self.frameHeaderBytes
+    writer.overwrite(integer: UInt32(length).littleEndian, at: start + Self.lengthOffset)
+  }
+
+  /// Runs `encode` for its effects and keeps nothing.
+  func discard(_ encode: (inout ByteWriter) throws(RequestError) -> Void) {
+    let start = writer.count
+    // The requester is not here to hear of an error either.
+    try? encode(&writer)
+    writer.truncate(to: start)
+  }
+
+  /// Hands over what was gathered.
+  package func take() -> ByteBlock {
+    writer.takeBlock(nextCapacity: Self.initialCapacity)
+  }
+
+  /// One answer, valid while its block lives.
+  package enum Answer {
+    case message(UnsafeRawBufferPointer)
+    case failure(RequestError)
+  }
+
+  /// Calls `body` for each answer of a block that `take()` made.
+  @inlinable
+  package static func forEachAnswer(
+    in block: ByteBlock, _ body: (_ call: UInt64, _ answer: Answer) -> Void
+  ) {
+    let bytes = block.bytes
+    var offset = 0
+    while offset < bytes.count {
+      let call = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+      let outcome = bytes[offset + 8]
+      let length = Int(
+        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 9, as: UInt32.self)))
+      offset += 13
+      if let error = RequestError(rawValue: outcome) {
+        body(call, .failure(error))
+      } else {
+        body(call, .message(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + length])))
+      }
+      offset += length
+    }
+  }
+}

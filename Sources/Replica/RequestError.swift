@@ -1,0 +1,38 @@
+import Raft
+
+/// Why a request was refused: the rows of etcd's error table that this build can meet.
+///
+/// The status code and text that clients see are in `MartletServer`'s `ErrorTable`, one row each.
+/// The raw value travels in replies between threads and nowhere else.
+package enum RequestError: UInt8, Error, CaseIterable, Sendable {
+  case keyNotProvided = 1
+  case keyNotFound
+  case valueProvided
+  case leaseProvided
+  case tooManyOperations
+  case duplicateKey
+  case invalidSortOption
+  case compacted
+  case futureRevision
+  case noSpace
+  case leaseNotFound
+  case requestTooLarge
+  case tooManyRequests
+  case noLeader
+  case notLeader
+  case serverStopped
+  case timeout
+  case memberNotFound
+  case corrupt
+}
+
+extension RequestError {
+  init(_ error: ProposeError) {
+    switch error {
+    case .noLeader, .transferring: self = .noLeader
+    case .dropped: self = .tooManyRequests
+    // Only changes of the membership meet these, and requests are none.
+    case .configurationPending, .configurationInvalid: self = .tooManyRequests
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import Base
+package import Log
+package import Membership
+import Proto
+import Raft
+
+/// What the store keeps beside the key-value data, written in one transaction with it: how far the
+/// log is applied there, and the membership at that point.
+package struct StoredMetadata: Sendable {
+  package var applied: LogMark
+  package var members: MemberTable
+
+  package static let appliedKey = "replica.applied"
+  package static let membersKey = "replica.members"
+
+  package init(applied: LogMark, members: MemberTable) {
+    self.applied = applied
+    self.members = members
+  }
+
+  /// The key-value pairs to store: a `raftpb.SnapshotMetadata` and the member table.
+  package func encoded() -> [(key: String, value: [UInt8])] {
+    [
+      (Self.appliedKey, applied.encoded()),
+      (Self.membersKey, members.encoded()),
+    ]
+  }
+
+  /// Reads what `encoded` wrote. Returns nil when nothing was ever stored.
+  package init?(
+    _ value: (_ key: String) -> [UInt8]?
+  ) throws(StoredMetadataError) {
+    guard let applied = value(Self.appliedKey), let members = value(Self.membersKey) else {
+      return nil
+    }
+    do {
+      self.applied = try LogMark(decoding: applied)
+      self.members = try MemberTable(decoding: members)
+    } catch {
+      throw StoredMetadataError.damaged(String(describing: error))
+    }
+  }
+}
+
+/// Why the store's own metadata could not be read.
+package enum StoredMetadataError: Error, Equatable {
+  case damaged(String)
+}
+
+extension LogMark {
+  /// The mark as a `raftpb.SnapshotMetadata`.
+  package func encoded() -> [UInt8] {
+    var message = Raftpb.SnapshotMetadata()
+    message.index = index.rawValue
+    message.term = term.rawValue
+    message.confState = Raftpb.ConfState(confState)
+    return message.encoded()
+  }
+
+  init(decoding bytes: [UInt8]) throws(DecodeError) {
+    let message = try bytes.withUnsafeBytes { bytes throws(DecodeError) in
+      try Raftpb.SnapshotMetadata(decoding: bytes)
+    }
+    index = LogIndex(message.index)
+    term = Term(message.term)
+    confState = ConfState(message.confState ?? Raftpb.ConfState())
+  }
+
+  /// The mark as the log records it.
+  package var snapshotMark: SnapshotMark {
+    SnapshotMark(
+      index: index, term: term,
+      confState: SharedBytes(Raftpb.ConfState(confState).encoded()))
+  }
+}

@@ -1,0 +1,100 @@
+import Foundation
+import Testing
+
+/// The house's one rule: imports point down. The compiler lets a target import whatever its
+/// dependencies happen to import, so the table is checked against the sources themselves.
+@Suite struct ImportTests {
+  /// What each target may import, besides the modules of the toolchain.
+  static let allowed: [String: Set<String>] = [
+    "Base": [],
+    "Proto": ["Base", "CProto"],
+    "HTTP2": ["Base", "CNghttp2", "NIOCore"],
+    "RPC": [
+      "Base", "Proto", "HTTP2", "CZlib", "NIOCore", "NIOPosix", "NIOHTTP1",
+    ],
+    "Log": ["Base", "CSupport"],
+    "Storage": ["Base", "CLMDB"],
+    "Raft": ["Base", "DequeModule"],
+    "MVCC": ["Base", "Proto", "Storage", "CSupport"],
+    "Membership": ["Base", "Crypto"],
+    "Replica": ["Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage"],
+    "MartletServer": [
+      "Base", "Proto", "RPC", "Replica", "Raft", "MVCC", "Membership", "Log", "Storage",
+      "NIOCore", "NIOPosix", "Logging", "Crypto", "Yams",
+    ],
+    "martlet": ["MartletServer", "Logging"],
+    "martlet-bench": [
+      "Base", "Proto", "RPC", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
+    ],
+  ]
+
+  /// Modules that come with the toolchain. The pure core below may not even use Foundation.
+  static let toolchain: Set<String> = ["Glibc", "Synchronization", "Foundation", "Dispatch"]
+
+  /// Targets that stay free of Foundation, clocks aside: they are the deterministic core and the
+  /// hot path.
+  static let withoutFoundation: Set<String> = [
+    "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership", "Replica",
+  ]
+
+  static let root = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+  static func swiftFiles(below folder: URL) -> [URL] {
+    let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)
+    return (files?.allObjects as? [URL] ?? []).filter { $0.pathExtension == "swift" }
+  }
+
+  /// The modules that a source file imports.
+  static func imports(of text: String) -> [String] {
+    text.split(separator: "\n").compactMap { line in
+      var words = line.split(separator: " ").map(String.init)
+      while let first = words.first, first.hasPrefix("@") || Self.accessLevels.contains(first) {
+        words.removeFirst()
+      }
+      guard words.first == "import", words.count > 1 else { return nil }
+      let name = Self.kinds.contains(words[1]) && words.count > 2 ? words[2] : words[1]
+      return name.split(separator: ".").first.map(String.init)
+    }
+  }
+
+  static let accessLevels: Set<String> = ["public", "package", "internal", "private", "fileprivate"]
+  static let kinds: Set<String> = ["struct", "class", "enum", "protocol", "func", "typealias"]
+
+  @Test func everyTargetHasARow() throws {
+    let sources = Self.root.appendingPathComponent("Sources")
+    let folders = try FileManager.default.contentsOfDirectory(atPath: sources.path)
+    let targets = folders.filter { folder in
+      !Self.swiftFiles(below: sources.appendingPathComponent(folder)).isEmpty
+    }
+    #expect(Set(targets) == Set(Self.allowed.keys))
+  }
+
+  @Test(arguments: allowed.keys.sorted())
+  func importsPointDown(target: String) throws {
+    let allowed = try #require(Self.allowed[target])
+    let files = Self.swiftFiles(below: Self.root.appendingPathComponent("Sources/\(target)"))
+    #expect(!files.isEmpty)
+    for file in files {
+      for module in Self.imports(of: try String(contentsOf: file, encoding: .utf8)) {
+        let isToolchain =
+          Self.toolchain.contains(module)
+          && !(module == "Foundation" && Self.withoutFoundation.contains(target))
+        #expect(
+          allowed.contains(module) || isToolchain,
+          "\(file.lastPathComponent) of \(target) imports \(module)")
+      }
+    }
+  }
+
+  @Test func theParserSeesEveryWayToWriteAnImport() {
+    let text = """
+      import Base
+      package import HTTP2
+      @preconcurrency public import NIOCore
+      internal import struct RPC.RPCStatus
+      let import_ = 1
+      """
+    #expect(Self.imports(of: text) == ["Base", "HTTP2", "NIOCore", "RPC"])
+  }
+}

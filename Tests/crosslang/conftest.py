@@ -1,0 +1,40 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import harness
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory):
+    """The Python modules that grpcio-tools makes of proto/: what a user in Python would do."""
+    out = tmp_path_factory.mktemp("stubs")
+    protos = sorted(str(p.relative_to(harness.ROOT / "proto"))
+                    for p in (harness.ROOT / "proto").rglob("*.proto"))
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{harness.ROOT / 'proto'}",
+         f"--python_out={out}", f"--grpc_python_out={out}", *protos],
+        check=True, cwd=harness.ROOT / "proto")
+    sys.path.insert(0, str(out))
+    return pathlib.Path(out)
+
+
+@pytest.fixture(scope="module")
+def martlet():
+    with harness.Member("martlet") as member:
+        yield member
+
+
+@pytest.fixture(scope="module")
+def etcd():
+    with harness.Member("etcd") as member:
+        yield member
+
+
+@pytest.fixture
+def both():
+    """A fresh Martlet and a fresh etcd, for tests that compare their answers."""
+    with harness.Member("martlet") as ours, harness.Member("etcd") as theirs:
+        yield ours, theirs

@@ -1,0 +1,146 @@
+"""Starts members of Martlet and of Debian's etcd on loopback, and runs etcdctl against them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+def martlet_binary() -> str:
+    """The release build of `martlet`; MARTLET_BIN_DIR says where when it is not in .build."""
+    folder = os.environ.get("MARTLET_BIN_DIR", str(ROOT / ".build/release"))
+    return str(pathlib.Path(folder) / "martlet")
+
+
+def free_port() -> int:
+    """A port that the system chose and that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Member:
+    """One server process in a temporary directory of its own."""
+
+    def __init__(self, kind: str, flags: list[str] | None = None, data_dir: str | None = None):
+        self.kind = kind
+        self.flags = flags or []
+        self.owns_directory = data_dir is None
+        self.directory = data_dir or tempfile.mkdtemp(prefix=f"martlet-test-{kind}-")
+        self.port = free_port()
+        self.peer_port = free_port()
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_path(self) -> str:
+        return os.path.join(self.directory, "server.log")
+
+    def command(self) -> list[str]:
+        binary = martlet_binary() if self.kind == "martlet" else "/usr/bin/etcd"
+        peer = f"http://127.0.0.1:{self.peer_port}"
+        client = f"http://127.0.0.1:{self.port}"
+        return [
+            binary,
+            "--name=m1",
+            f"--data-dir={self.directory}/data",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=m1={peer}",
+            *self.flags,
+        ]
+
+    def start(self, wait: bool = True) -> "Member":
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        log.close()
+        if wait:
+            self.wait_until_healthy()
+        return self
+
+    def is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.endpoint}/health", timeout=1) as answer:
+                return str(json.load(answer).get("health")) == "true"
+        except (OSError, ValueError):
+            return False
+
+    def wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(
+                    f"{self.kind} exited with {self.process.returncode}:\n{self.log()}")
+            if self.is_healthy():
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{self.kind} was not healthy in {START_SECONDS} s:\n{self.log()}")
+
+    def log(self) -> str:
+        with open(self.log_path, errors="replace") as file:
+            return file.read()[-8000:]
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.kind} did not stop in {STOP_SECONDS} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        if self.owns_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def resident_bytes(self) -> int:
+        with open(f"/proc/{self.process.pid}/status") as file:
+            for line in file:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def __enter__(self) -> "Member":
+        return self.start()
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bool = True,
+            timeout: float = 30) -> subprocess.CompletedProcess:
+    """Runs Debian's etcdctl 3.4 against a member."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
+    environment["ETCDCTL_API"] = "3"
+    done = subprocess.run(
+        ["/usr/bin/etcdctl", f"--endpoints={member.endpoint}", *arguments],
+        input=stdin, capture_output=True, text=True, env=environment, timeout=timeout)
+    if check and done.returncode != 0:
+        raise AssertionError(
+            f"etcdctl {' '.join(arguments)} on {member.kind}: exit {done.returncode}\n"
+            f"{done.stdout}{done.stderr}\n{member.log()}")
+    return done
