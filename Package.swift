@@ -50,7 +50,9 @@ let package = Package(
       name: "RPC",
       dependencies: ["Base", "Proto", "HTTP2", "CZlib", nioCore, nioPosix, nioHTTP1],
       swiftSettings: strict),
-    .target(name: "Log", dependencies: ["Base", "CSupport"], swiftSettings: strict),
+    .target(
+      name: "Log", dependencies: ["Base", "CSupport"], exclude: ["FORMAT.md"],
+      swiftSettings: strict),
     .target(name: "Storage", dependencies: ["Base", "CLMDB"], swiftSettings: strict),
     .target(
       name: "Raft",

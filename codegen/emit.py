@@ -26,6 +26,7 @@ def main():
         'Sources/CProto/Generated/tables.c': emit_c.tables(model),
         'Sources/CProto/Generated/reflection.c': emit_c.reflection(model),
         'Sources/Proto/Generated/Namespaces.swift': emit_messages.namespaces(model),
+        'Sources/Proto/Generated/MessageTypes.swift': emit_messages.value_types(model),
         'Sources/Proto/Generated/ServiceTables.swift': emit_services.tables(model),
         'Sources/RPC/Generated/Services.swift': emit_services.services(model),
         'Sources/RPC/Generated/Clients.swift': emit_services.clients(model),

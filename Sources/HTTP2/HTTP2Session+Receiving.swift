@@ -3,7 +3,7 @@ internal import CNghttp2
 // Called by nghttp2 from within `receive`. 0 means go on.
 extension HTTP2Session {
   func headersBegan(_ frame: UnsafePointer<nghttp2_frame>) -> Int32 {
-    guard closeReason == nil else { return 0 }
+    guard ending == nil else { return 0 }
     let headers = UnsafeRawPointer(frame).assumingMemoryBound(to: nghttp2_headers.self)
     let id = headers.pointee.hd.stream_id
     if headers.pointee.cat == NGHTTP2_HCAT_REQUEST {
@@ -20,7 +20,7 @@ extension HTTP2Session {
   func headerReceived(
     _ id: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
   ) -> Int32 {
-    guard closeReason == nil, let state = find(id) else { return 0 }
+    guard ending == nil, let state = find(id) else { return 0 }
     // 32 is what RFC 9113 6.5.2 adds for each field.
     state.pointee.headerListBytes += name.count + value.count + 32
     guard state.pointee.headerListBytes <= configuration.headerListBytesMax else {
@@ -35,14 +35,14 @@ extension HTTP2Session {
       if value.first == UInt8(ascii: "1") { state.pointee.flags.insert(.informational) }
     }
     state.pointee.flags.insert(.announced)
-    guard let stream = state.pointee.object else { return 0 }
-    delegate.headerField(stream, name: name, value: value)
+    state.pointee.object._withUnsafeGuaranteedRef {
+      delegate.headerField($0, name: name, value: value)
+    }
     return 0
   }
 
   func dataReceived(_ id: Int32, _ bytes: UnsafeRawBufferPointer) -> Int32 {
-    guard closeReason == nil, let state = find(id), let stream = state.pointee.object,
-      !state.pointee.flags.contains(.reset)
+    guard ending == nil, let state = find(id), !state.pointee.flags.contains(.reset)
     else {
       unreportedBytes += bytes.count
       reportConsumed()
@@ -50,13 +50,12 @@ extension HTTP2Session {
     }
     current = state
     state.pointee.unconsumedBytes += bytes.count
-    delegate.dataReceived(stream, bytes)
+    state.pointee.object._withUnsafeGuaranteedRef { delegate.dataReceived($0, bytes) }
     return 0
   }
 
   func frameReceived(_ frame: UnsafePointer<nghttp2_frame>) -> Int32 {
-    frameIsPending = false
-    guard closeReason == nil else { return 0 }
+    guard ending == nil else { return 0 }
     let memory = UnsafeRawPointer(frame)
     let header = memory.assumingMemoryBound(to: nghttp2_frame_hd.self).pointee
     let isEnd = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
@@ -94,9 +93,7 @@ extension HTTP2Session {
   }
 
   private func headersEnded(_ id: Int32, category: nghttp2_headers_category, isEnd: Bool) {
-    guard let state = find(id), let stream = state.pointee.object,
-      !state.pointee.flags.contains(.reset)
-    else { return }
+    guard let state = find(id), !state.pointee.flags.contains(.reset) else { return }
     current = state
     let kind: HTTP2HeadersKind
     if role == .server {
@@ -110,16 +107,18 @@ extension HTTP2Session {
       state.pointee.flags.insert(.responded)
     }
     if isEnd { state.pointee.flags.insert(.remoteEnded) }
-    delegate.headersComplete(stream, kind: kind, endStream: isEnd)
-    // The delegate may have reset the stream; it is live until nghttp2 says so.
-    if isEnd, closeReason == nil, !state.pointee.flags.contains(.reset) {
-      delegate.endOfStream(stream)
+    state.pointee.object._withUnsafeGuaranteedRef { stream in
+      delegate.headersComplete(stream, kind: kind, endStream: isEnd)
+      // The delegate may have reset the stream; it is live until nghttp2 says so.
+      if isEnd, ending == nil, !state.pointee.flags.contains(.reset) {
+        delegate.endOfStream(stream)
+      }
     }
   }
 
   private func remoteEnded(_ state: UnsafeMutablePointer<StreamState>) {
-    guard let stream = state.pointee.object, !state.pointee.flags.contains(.reset) else { return }
+    guard !state.pointee.flags.contains(.reset) else { return }
     state.pointee.flags.insert(.remoteEnded)
-    delegate.endOfStream(stream)
+    state.pointee.object._withUnsafeGuaranteedRef { delegate.endOfStream($0) }
   }
 }

@@ -15,7 +15,10 @@ extension HTTP2Session {
     nghttp2_option_set_max_settings(option, configuration.floodLimits.settingsEntriesMax)
     nghttp2_option_set_max_outbound_ack(
       option, max(1, configuration.outboundBufferedBytesMax / queuedFrameBytes))
-    nghttp2_option_set_max_continuations(option, configuration.continuationsMax)
+    // nghttp2 counts a CONTINUATION again for each piece in which its header comes; the count that
+    // matters is `continuationCount`.
+    nghttp2_option_set_max_continuations(
+      option, (configuration.continuationsMax + 1) * frameHeaderBytes)
     // Resets are counted here, by the time handed in; nghttp2 would look at a clock.
     nghttp2_option_set_stream_reset_rate_limit(option, UInt64(Int64.max), 0)
 

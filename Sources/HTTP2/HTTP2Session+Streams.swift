@@ -15,7 +15,7 @@ extension HTTP2Session {
       state.pointee.place = streams.count
       streams.append(stream)
     }
-    liveStreamCount += 1
+    liveCount += 1
     state.pointee.id = id
     state.pointee.flags = .live
     return state
@@ -39,15 +39,15 @@ extension HTTP2Session {
 
   /// Tells the delegate, gives unread bytes back to the window and the object to the pool.
   func closeStream(_ state: UnsafeMutablePointer<StreamState>, errorCode: UInt32) {
-    guard state.pointee.flags.remove(.live) != nil, let stream = state.pointee.object else {
-      return
-    }
-    liveStreamCount -= 1
-    bufferedBytes -= state.pointee.bufferedBytes
+    guard state.pointee.flags.remove(.live) != nil else { return }
+    liveCount -= 1
+    bufferedTotal -= state.pointee.bufferedBytes
     unreportedBytes += state.pointee.unconsumedBytes
     if current == state { current = nil }
     if state.pointee.flags.contains(.announced) {
-      delegate.streamClosed(stream, errorCode: errorCode)
+      state.pointee.object._withUnsafeGuaranteedRef {
+        delegate.streamClosed($0, errorCode: errorCode)
+      }
     }
     state.pointee.clear()
     if unreportedBytes > 0 { reportConsumed() }
@@ -55,7 +55,7 @@ extension HTTP2Session {
   }
 
   private func release(_ state: UnsafeMutablePointer<StreamState>) {
-    guard freeStreamCount < configuration.pooledStreamsMax, closeReason == nil else {
+    guard freeStreamCount < configuration.pooledStreamsMax, ending == nil else {
       discard(state)
       return
     }
@@ -66,7 +66,7 @@ extension HTTP2Session {
 
   private func discard(_ state: UnsafeMutablePointer<StreamState>) {
     // During `close` the list is walked and freed whole.
-    guard closeReason == nil, let last = streams.last else { return }
+    guard ending == nil, let last = streams.last else { return }
     let place = state.pointee.place
     last.state.pointee.place = place
     streams.swapAt(place, streams.count - 1)

@@ -1,4 +1,3 @@
-package import Base
 internal import CNghttp2
 package import NIOCore
 
@@ -11,10 +10,7 @@ package final class HTTP2Session {
   package let role: HTTP2Role
   package let configuration: HTTP2Configuration
   let handle: OpaquePointer
-  // The session keeps its delegate alive until `connectionClosed`, and calls it through a
-  // reference that is not counted.
-  private var delegateOwner: (any HTTP2Delegate)?
-  unowned(unsafe) let delegate: any HTTP2Delegate
+  let delegate: any HTTP2Delegate
 
   /// The time of the current call.
   var now: NIODeadline
@@ -22,48 +18,49 @@ package final class HTTP2Session {
   var streams: [HTTP2Stream] = []
   var freeStreams: UnsafeMutablePointer<StreamState>?
   var freeStreamCount = 0
-  /// Streams in use.
-  package internal(set) var liveStreamCount = 0
+  var liveCount = 0
   /// The stream of the last callback of a receive call.
   var current: UnsafeMutablePointer<StreamState>?
   var dataProvider = nghttp2_data_provider()
   /// Outgoing bytes of body that are not framed yet, of all streams.
-  package internal(set) var bufferedBytes = 0
+  var bufferedTotal = 0
   /// Bytes consumed and not reported to nghttp2, of all streams.
   var unreportedBytes = 0
   let streamReportBytes: Int
   let connectionReportBytes: Int
+
+  /// Streams that are answered whole while their requests are still coming.
+  var earlyAnswered: [Int32] = []
 
   /// Where `produce` writes to, and how much room there is.
   var output = UnsafeMutableRawBufferPointer(start: nil, count: 0)
   var outputCount = 0
   /// The rest of a frame for which there was no room.
   var carried: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
-  /// Whether `produce` ended for want of room.
-  package internal(set) var hasMoreOutput = false
+  var isOutputFull = false
   /// Streams whose delegates are due to be told that they may write.
   var writableStreams: [Int32] = []
 
   /// Inside `receive`, and inside `produce`: nghttp2 must not be entered again.
-  package internal(set) var isReceiving = false
-  package internal(set) var isProducing = false
+  var isReceiving = false
+  var isProducing = false
   /// Something has been submitted since `produce` last ran dry.
-  package internal(set) var isDirty = true
+  var isDirty = true
 
   var clock: SessionClock
   var resets: TokenBucket
   var controlFrames: TokenBucket
-  /// A DATA or HEADERS frame has begun and was not accepted so far.
-  var frameIsPending = false
+  /// CONTINUATION frames since the last HEADERS frame.
+  var continuationCount = 0
   var pingStrikes = 0
   var lastPingAt: NIODeadline?
   /// Headers or data went out since the peer's last PING.
   var sentSincePing = true
 
   var shutdown = ShutdownState.running
-  package internal(set) var isGoAwayReceived = false
+  var isGoAwayReceived = false
   /// Set when the connection is being cut off: nothing more is taken in or sent, but one GOAWAY.
-  package internal(set) var closeReason: HTTP2CloseReason?
+  var ending: HTTP2CloseReason?
   private var isClosedReported = false
 
   package init(
@@ -73,16 +70,15 @@ package final class HTTP2Session {
     self.role = role
     self.configuration = configuration
     self.delegate = delegate
-    delegateOwner = delegate
     self.now = now
     handle = Self.makeHandle(role: role, configuration: configuration)
     streamReportBytes = max(1, Int(configuration.initialWindowBytes) / 4)
     connectionReportBytes = max(1, Int(configuration.connectionWindowBytes) / 4)
     clock = SessionClock(startedAt: now)
     let limits = configuration.floodLimits
-    resets = TokenBucket(burst: limits.resetsBurst, perSecond: limits.resetsPerSecond)
+    resets = TokenBucket(burst: limits.resetsBurst, perSecond: limits.resetsPerSecond, now: now)
     controlFrames = TokenBucket(
-      burst: limits.controlFramesBurst, perSecond: limits.controlFramesPerSecond)
+      burst: limits.controlFramesBurst, perSecond: limits.controlFramesPerSecond, now: now)
     dataProvider.read_callback = Self.readCallback
     nghttp2_session_set_user_data(handle, Unmanaged.passUnretained(self).toOpaque())
     submitSettings()
@@ -92,11 +88,26 @@ package final class HTTP2Session {
     nghttp2_session_del(handle)
   }
 
+  // Stored properties are internal, so that the compiler sees all accesses and checks none at run
+  // time; others read them here.
+
+  /// Streams that are open.
+  package var liveStreamCount: Int { liveCount }
+
+  /// Outgoing bytes of body that are not framed yet, of all streams.
+  package var bufferedBytes: Int { bufferedTotal }
+
+  /// Whether `produce` ended for want of room.
+  package var hasMoreOutput: Bool { isOutputFull }
+
+  /// Why the connection is being cut off or has ended.
+  package var closeReason: HTTP2CloseReason? { ending }
+
   /// Takes in bytes from the peer. Input after a cut-off is dropped.
   package func receive(_ bytes: UnsafeRawBufferPointer, now: NIODeadline) {
     self.now = now
     clock.lastReadAt = now
-    guard closeReason == nil, !isReceiving, let start = bytes.baseAddress else { return }
+    guard ending == nil, !isReceiving, let start = bytes.baseAddress else { return }
     isReceiving = true
     let taken = nghttp2_session_mem_recv(
       handle, start.assumingMemoryBound(to: UInt8.self), bytes.count)
@@ -104,8 +115,6 @@ package final class HTTP2Session {
     isDirty = true
     if taken < 0 {
       receiveFailed(Int32(truncatingIfNeeded: taken))
-    } else if nghttp2_session_want_read(handle) == 0 && closeReason == nil {
-      libraryStopped()
     }
     checkBacklog()
   }
@@ -117,21 +126,23 @@ package final class HTTP2Session {
     self.now = now
     isProducing = true
     isDirty = false
-    hasMoreOutput = false
+    isOutputFull = false
     output = target
     outputCount = 0
     while true {
       guard copyCarried() else { break }
       var frame: UnsafePointer<UInt8>?
       let length = nghttp2_session_mem_send(handle, &frame)
+      if length < 0 { fail(.internalError) }
       if length <= 0 {
-        if length < 0 { fail(.internalError) }
-        break
+        guard !isOutputFull, resetEarlyAnswered() else { break }
+        continue
       }
       carried = UnsafeRawBufferPointer(start: frame, count: length)
     }
     output = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     isProducing = false
+    if !isOutputFull, ending == nil, nghttp2_session_want_read(handle) == 0 { libraryStopped() }
     return outputCount
   }
 
@@ -144,7 +155,7 @@ package final class HTTP2Session {
     }
     outputCount += length
     carried = UnsafeRawBufferPointer(rebasing: carried[length...])
-    if carried.count > 0 { hasMoreOutput = true }
+    if carried.count > 0 { isOutputFull = true }
     return carried.count == 0
   }
 
@@ -170,8 +181,8 @@ package final class HTTP2Session {
 
   /// Whether everything is done and the socket should be closed after the output is written.
   package var isFinished: Bool {
-    if closeReason != nil { return true }
-    guard liveStreamCount == 0 else { return false }
+    if ending != nil { return true }
+    guard liveCount == 0 else { return false }
     if isGoAwayReceived { return true }
     if case .draining = shutdown { return true }
     return false
@@ -182,8 +193,8 @@ package final class HTTP2Session {
   package func close(_ reason: HTTP2CloseReason) {
     guard !isClosedReported else { return }
     isClosedReported = true
-    let finalReason = closeReason ?? reason
-    closeReason = finalReason
+    let finalReason = ending ?? reason
+    ending = finalReason
     for stream in streams where stream.state.pointee.flags.contains(.live) {
       closeStream(stream.state, errorCode: NGHTTP2_CANCEL.rawValue)
     }
@@ -192,12 +203,12 @@ package final class HTTP2Session {
     freeStreamCount = 0
     current = nil
     delegate.connectionClosed(finalReason)
-    delegateOwner = nil
   }
 
   /// The stream of this number while it is open.
   package func stream(withID id: Int32) -> HTTP2Stream? {
-    find(id)?.pointee.object
+    guard !isClosedReported, let state = find(id) else { return nil }
+    return state.pointee.object.takeUnretainedValue()
   }
 
   @inline(__always)

@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// One stream of a connection, confined to the connection's event loop.
 ///
@@ -10,8 +10,7 @@ package final class HTTP2Stream {
 
   init() {
     state = .allocate(capacity: 1)
-    state.initialize(to: StreamState())
-    state.pointee.object = self
+    state.initialize(to: StreamState(object: .passUnretained(self)))
   }
 
   deinit {
@@ -53,7 +52,7 @@ struct StreamState: ~Copyable {
   @usableFromInline var flags: StreamFlags = []
   @usableFromInline var tag = 0
   /// Outgoing bytes, after those of `blocks`. The first `sentOffset` have been framed.
-  @usableFromInline var outgoing = ByteWriter(capacity: StreamState.outgoingBytesInitial)
+  @usableFromInline var outgoing: ByteWriter = ByteWriter(capacity: StreamState.outgoingBytesInitial)
   /// Outgoing bytes not framed yet, here and in `blocks`.
   @usableFromInline var bufferedBytes = 0
   var sentOffset = 0
@@ -76,7 +75,8 @@ struct StreamState: ~Copyable {
 
   /// This stream's place in the session's list.
   var place = 0
-  unowned(unsafe) var object: HTTP2Stream?
+  /// The stream's face; it owns this memory.
+  let object: Unmanaged<HTTP2Stream>
   /// The next free stream while this one is pooled.
   var nextFree: UnsafeMutablePointer<StreamState>?
 
@@ -85,12 +85,14 @@ struct StreamState: ~Copyable {
   /// The largest buffer that goes back to the pool.
   static let outgoingBytesPooledMax = 4 << 10
 
-  init() {}
+  init(object: Unmanaged<HTTP2Stream>) {
+    self.object = object
+  }
 }
 
 /// The yes-or-no part of a stream's state.
 @usableFromInline
-struct StreamFlags: OptionSet {
+struct StreamFlags: OptionSet, Sendable {
   @usableFromInline let rawValue: UInt16
 
   @usableFromInline

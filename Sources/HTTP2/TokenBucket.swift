@@ -5,12 +5,13 @@ struct TokenBucket {
   private let burst: Int
   private let perSecond: Int
   private var tokens: Int
-  private var refilledAt = NIODeadline.uptimeNanoseconds(0)
+  private var refilledAt: NIODeadline
 
-  init(burst: Int, perSecond: Int) {
+  init(burst: Int, perSecond: Int, now: NIODeadline) {
     self.burst = burst
     self.perSecond = perSecond
     tokens = burst
+    refilledAt = now
   }
 
   /// Takes tokens. False when there are not enough: the peer is over its budget.

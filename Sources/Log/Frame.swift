@@ -29,14 +29,18 @@ struct FrameHeader: Equatable {
 
   /// Writes the header over the 32 bytes at `target` and returns its checksum.
   func encode(into target: UnsafeMutableRawPointer, salt: UInt64, offset: Int) -> UInt32 {
-    let words = [
-      Self.magic, payloadBytes, durableOffset, previous, payloadChecksum, recordCount, 0,
-    ]
-    for (position, word) in words.enumerated() {
+    func put(_ word: UInt32, _ position: Int) {
       target.storeBytes(of: word.littleEndian, toByteOffset: position * 4, as: UInt32.self)
     }
+    put(Self.magic, 0)
+    put(payloadBytes, 1)
+    put(durableOffset, 2)
+    put(previous, 3)
+    put(payloadChecksum, 4)
+    put(recordCount, 5)
+    put(0, 6)
     let checksum = martlet_crc32c(Self.seed(salt: salt, offset: offset), target, 28)
-    target.storeBytes(of: checksum.littleEndian, toByteOffset: 28, as: UInt32.self)
+    put(checksum, 7)
     return checksum
   }
 
@@ -131,23 +135,7 @@ struct SegmentHeader: Equatable {
   static func read<Files: FileSystem>(
     from handle: FileHandle<Files>
   ) throws(LogError) -> SegmentHeader {
-    var bytes = [UInt8](repeating: 0, count: usedBytes)
-    do {
-      let count = try bytes.withUnsafeMutableBytes { target throws(FileError) in
-        try handle.files.read(handle.file, into: target, at: 0)
-      }
-      guard count == usedBytes else {
-        throw LogError.damaged(file: handle.path, offset: 0, .segmentHeader)
-      }
-    } catch let error as FileError {
-      throw LogError(error)
-    } catch let error as LogError {
-      throw error
-    } catch {
-      preconditionFailure("\(error)")
-    }
-    return try bytes.withUnsafeBytes { raw throws(LogError) in
-      try SegmentHeader(decoding: raw, path: handle.path)
-    }
+    let block = try handle.block(0..<usedBytes)
+    return try SegmentHeader(decoding: block.bytes, path: handle.path)
   }
 }

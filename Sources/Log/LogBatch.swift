@@ -19,6 +19,8 @@ package final class LogBatch: @unchecked Sendable {
   /// The index of the entry added last; 0 if there is none.
   package private(set) var lastIndex = LogIndex.zero
   private(set) var maxIndex = LogIndex.zero
+  // Where the log ends after the batch, if the batch alone decides it.
+  private(set) var endIndex: LogIndex?
   private(set) var hardState: LogHardState?
   private(set) var snapshot: SnapshotMark?
   // Index of the first entry added before any mark, for the check that the log has no gap.
@@ -50,6 +52,7 @@ package final class LogBatch: @unchecked Sendable {
     firstIndex = .zero
     lastIndex = .zero
     maxIndex = .zero
+    endIndex = nil
     hardState = nil
     snapshot = nil
     leadingIndex = nil
@@ -70,6 +73,7 @@ package final class LogBatch: @unchecked Sendable {
     }
     if entryCount == 0, snapshot == nil { leadingIndex = index }
     lastIndex = index
+    endIndex = index
     maxIndex = max(maxIndex, index)
     entryCount += 1
 
@@ -111,8 +115,11 @@ package final class LogBatch: @unchecked Sendable {
     snapshot.confState.withUnsafeBytes { writer.append(field: 1, content: $0) }
     writer.append(field: 2, varint: snapshot.index.rawValue)
     writer.append(field: 3, varint: snapshot.term.rawValue)
+    writer.append(
+      field: RecordFormat.replacesLogField, varint: UInt64(snapshot.replacesLog ? 1 : 0))
     close(.snapshot, since: start)
     self.snapshot = snapshot
+    endIndex = snapshot.replacesLog ? snapshot.index : endIndex.map { max($0, snapshot.index) }
   }
 
   func append(metadata: LogMetadata, nonce: UInt64) {

@@ -1,4 +1,4 @@
-package import Base
+import Base
 
 /// Why a log could not be opened, written or synced.
 package enum LogError: Error, Equatable, Sendable {
@@ -20,7 +20,7 @@ package enum LogError: Error, Equatable, Sendable {
 }
 
 /// What is wrong at a place of the log.
-package enum LogDamage: Equatable, Sendable {
+package enum LogDamage: Error, Equatable, Sendable {
   /// The segment's header does not check.
   case segmentHeader
   /// No valid frame lies where later ones prove that there was one.

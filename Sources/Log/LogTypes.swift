@@ -61,11 +61,15 @@ package struct SnapshotMark: Equatable, Sendable {
   package var term: Term
   /// An encoded raftpb.ConfState; opaque to the log.
   package var confState: SharedBytes
+  /// Whether the snapshot came from a leader and took the place of the whole log: entries after
+  /// `index` that were there before are gone. False for the member's own snapshots.
+  package var replacesLog: Bool
 
-  package init(index: LogIndex, term: Term, confState: SharedBytes) {
+  package init(index: LogIndex, term: Term, confState: SharedBytes, replacesLog: Bool = false) {
     self.index = index
     self.term = term
     self.confState = confState
+    self.replacesLog = replacesLog
   }
 }
 

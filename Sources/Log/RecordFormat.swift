@@ -5,6 +5,9 @@ enum RecordFormat {
   /// Kind and body length.
   static let headerBytes = 5
 
+  /// The field that a snapshot mark has beyond raftpb.SnapshotMetadata.
+  static let replacesLogField = 15
+
   enum Kind: UInt8 {
     case metadata = 1
     case entry = 2
@@ -78,17 +81,19 @@ enum RecordFormat {
     case .snapshot:
       return .snapshot(
         SnapshotMark(
-          index: LogIndex(fields.second), term: Term(fields.third), confState: content))
+          index: LogIndex(fields.second), term: Term(fields.third), confState: content,
+          replacesLog: fields.replacesLog != 0))
     }
   }
 }
 
-/// The fields 1 to 4 of a message: numbers, and one length-delimited field (1 or 4) as a range.
+/// The fields of a message: numbers, and one length-delimited field (1 or 4) as a range.
 private struct Fields {
   var first: UInt64 = 0
   var second: UInt64 = 0
   var third: UInt64 = 0
   var fourth: UInt64 = 0
+  var replacesLog: UInt64 = 0
   var content = 0..<0
 
   /// Reads a message; returns false if it is malformed. Unknown fields are passed over.
@@ -104,6 +109,7 @@ private struct Fields {
         case 2: second = value
         case 3: third = value
         case 4: fourth = value
+        case UInt64(RecordFormat.replacesLogField): replacesLog = value
         default: break
         }
       case 2:

@@ -1,15 +1,11 @@
 import Base
 import CSupport
 
-/// An open segment file.
-struct Segment<Files: FileSystem>: Sendable {
-  let handle: FileHandle<Files>
-  let sequence: UInt64
-  let salt: UInt64
-  /// The file's size.
-  var byteCount: Int
-
-  var path: String { handle.path }
+/// The names of a log's files.
+enum SegmentNames {
+  static let lock = "LOCK"
+  /// The segment being prepared.
+  static let preparing = "prepare.tmp"
 
   static func name(_ sequence: UInt64) -> String {
     let digits = String(sequence, radix: 16)
@@ -20,14 +16,33 @@ struct Segment<Files: FileSystem>: Sendable {
   static func sequence(of name: String) -> UInt64? {
     guard name.utf8.count == 20, name.hasSuffix(".log") else { return nil }
     guard let sequence = UInt64(name.prefix(16), radix: 16), sequence > 0 else { return nil }
-    return Segment.name(sequence) == name ? sequence : nil
+    return Self.name(sequence) == name ? sequence : nil
   }
+
+  static func spareName(_ sequence: UInt64) -> String {
+    "spare-" + name(sequence).dropLast(4) + ".tmp"
+  }
+
+  static func isSpare(_ name: String) -> Bool {
+    name.hasPrefix("spare-") && name.hasSuffix(".tmp")
+  }
+}
+
+/// An open segment file.
+struct Segment<Files: FileSystem>: Sendable {
+  let handle: FileHandle<Files>
+  let sequence: UInt64
+  let salt: UInt64
+  /// The file's size.
+  var byteCount: Int
+
+  var path: String { handle.path }
 
   /// Opens the segment `sequence` and checks its header.
   init(
     opening directory: String, _ sequence: UInt64, _ files: Files, _ mode: FileMode
   ) throws(LogError) {
-    let path = directory + "/" + Self.name(sequence)
+    let path = directory + "/" + SegmentNames.name(sequence)
     let handle = try FileHandle(files, path, mode)
     let header = try SegmentHeader.read(from: handle)
     guard header.sequence == sequence else {
@@ -45,31 +60,10 @@ struct Segment<Files: FileSystem>: Sendable {
     salt = header.salt
   }
 
-  init(handle: FileHandle<Files>, header: SegmentHeader, byteCount: Int) {
-    self.handle = handle
-    sequence = header.sequence
-    salt = header.salt
-    self.byteCount = byteCount
-  }
-
-  /// Reads `range`, or what of it lies in the file, into a block of its own.
-  func block(_ range: Range<Int>) throws(LogError) -> ByteBlock {
-    let count = range.count
-    let base = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 16)
-    let target = UnsafeMutableRawBufferPointer(start: base, count: count)
-    do {
-      let read = try handle.files.read(handle.file, into: target, at: range.lowerBound)
-      return ByteBlock(adopting: base, count: read)
-    } catch {
-      base.deallocate()
-      throw LogError(error)
-    }
-  }
-
   /// The header of the frame at `offset`, if there is a valid one.
   func frameHeader(at offset: Int) throws(LogError) -> FrameHeader? {
     guard offset + FrameHeader.byteCount <= byteCount else { return nil }
-    let block = try block(offset..<offset + FrameHeader.byteCount)
+    let block = try handle.block(offset..<offset + FrameHeader.byteCount)
     return FrameHeader(decoding: block.bytes, salt: salt, offset: offset)
   }
 }
@@ -95,10 +89,14 @@ extension Segment {
     let start = SegmentHeader.byteCount
     var end = SegmentEnd(offset: start, checksum: previous ?? 0, groupOffset: start)
     var expected = previous
+    var limit = byteCount
     var wanted = blockBytes
-    while byteCount - end.offset >= FrameHeader.byteCount {
+    while limit - end.offset >= FrameHeader.byteCount {
       let blockStart = end.offset
-      let block = try block(blockStart..<min(blockStart + wanted, byteCount))
+      let blockEnd = min(blockStart + wanted, limit)
+      let block = try handle.block(blockStart..<blockEnd)
+      // A file that shrank since its size was read: what is missing counts as not there.
+      if blockStart + block.count < blockEnd { limit = blockStart + block.count }
       wanted = blockBytes
       while true {
         let at = end.offset - blockStart
@@ -110,7 +108,7 @@ extension Segment {
         else { return end }
         let payload = at + FrameHeader.byteCount
         let payloadEnd = payload + Int(header.payloadBytes)
-        if blockStart + payloadEnd > byteCount { return end }
+        if blockStart + payloadEnd > limit { return end }
         if payloadEnd > block.count {
           wanted = max(blockBytes, payloadEnd - at)
           break
@@ -119,14 +117,11 @@ extension Segment {
           0, bytes.baseAddress.map { $0 + FrameHeader.byteCount }, Int(header.payloadBytes))
         guard checksum == header.payloadChecksum else { return end }
         try visit(block, payload..<payloadEnd, end.offset, header)
-        if end.offset != start { end.groupOffset = Int(header.durableOffset) }
+        if end.offset != start { end.groupOffset = min(Int(header.durableOffset), end.offset) }
         end.offset = header.end(at: end.offset)
         end.checksum = header.checksum
         expected = header.checksum
       }
-      // A file that shrank since its size was read: what is missing counts as not there.
-      if block.count < FrameHeader.byteCount { return end }
-      if end.offset == blockStart, wanted == blockBytes { return end }
     }
     return end
   }
@@ -135,7 +130,7 @@ extension Segment {
   func provesDurable(_ offset: Int, blockBytes: Int) throws(LogError) -> Bool {
     var blockStart = FrameHeader.aligned(offset + 1)
     while byteCount - blockStart >= FrameHeader.byteCount {
-      let block = try block(blockStart..<min(blockStart + blockBytes, byteCount))
+      let block = try handle.block(blockStart..<min(blockStart + blockBytes, byteCount))
       var at = 0
       while block.count - at >= FrameHeader.byteCount {
         let rest = UnsafeRawBufferPointer(rebasing: block.bytes[at...])

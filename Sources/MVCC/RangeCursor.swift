@@ -1,5 +1,6 @@
 package import Base
 package import Proto
+import Synchronization
 
 /// A range that is answered in several messages, all at one revision.
 ///
@@ -74,8 +75,8 @@ package final class RangeCursor {
   ) throws(StoreError) -> Bool {
     precondition(pin != nil, "a range cursor was used after its end")
     let start = reply.count
-    reader.values.begin()
-    defer { reader.values.end() }
+    reader.begin()
+    defer { reader.end() }
     let context = ReadContext(
       store: store, reader: reader, revision: revision, compacted: 0, isApply: false)
     do throws(StoreError) {

@@ -69,7 +69,8 @@ struct ReadContext {
   /// Keys in `span` at `wanted`: at the newest revision by the tree's counts, else by a walk.
   func count(_ span: KeySpan, at wanted: Int64) -> Int {
     let quick = withIndex { index in
-      wanted >= store.current ? index.liveCount(in: span) : nil
+      // Within a batch, what the txn at hand has done so far counts as well.
+      wanted >= (isApply ? revision : store.current) ? index.liveCount(in: span) : nil
     }
     if let quick { return quick }
     var total = 0
@@ -86,20 +87,17 @@ struct ReadContext {
 
 extension Store {
   /// Runs `body` with a context that reads the newest revision.
-  ///
-  /// The storage reader's snapshot is taken under the same hold of the lock as the revision, so it
-  /// holds every value up to it.
   func withReadContext<Result>(
     _ reader: StoreReader, _ body: (ReadContext) throws(StoreError) -> Result
   ) throws(StoreError) -> Result {
+    reader.begin()
     lock.lockForReading()
-    reader.values.begin()
     let context = ReadContext(
       store: self, reader: reader, revision: current, compacted: compacted, isApply: false)
     let pin = pins.pin(max(compacted, 0))
     lock.unlock()
     defer {
-      reader.values.end()
+      reader.end()
       pins.unpin(pin)
     }
     return try body(context)

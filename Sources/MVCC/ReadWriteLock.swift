@@ -11,7 +11,7 @@ final class ReadWriteLock: @unchecked Sendable {
     var attributes = pthread_rwlockattr_t()
     pthread_rwlockattr_init(&attributes)
     pthread_rwlockattr_setkind_np(
-      &attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP.rawValue))
+      &attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP))
     let code = pthread_rwlock_init(lock, &attributes)
     precondition(code == 0, "pthread_rwlock_init: \(code)")
     pthread_rwlockattr_destroy(&attributes)

@@ -1,6 +1,7 @@
 package import Base
 import CSupport
 package import Proto
+import Storage
 
 // Changes: apply thread, inside a batch. Each function appends the whole response message to
 // `reply`, or throws with nothing written and nothing changed.
@@ -148,18 +149,19 @@ extension Store {
   /// Encodes a pair into the memtable and notes the change.
   private func store(_ parts: KeyValueParts, isTombstone: Bool, in change: inout Transaction) {
     let size = parts.encodedSize
-    let target = storage.append(
-      main: change.main, sub: change.count, isTombstone: isTombstone, byteCount: size)
-    parts.encode(to: target)
-    let encoded = UnsafeRawBufferPointer(start: target, count: size)
-    noteInStateHash(
-      main: change.main, sub: UInt64(change.count), tag: isTombstone ? 1 : 0, bytes: encoded)
+    let revision = ChangeRevision(main: change.main, sub: Int64(change.count))
+    storage.append(revision, tombstone: isTombstone) { writer in
+      parts.encode(to: writer.reserve(size))
+      writer.advance(by: size)
+      noteInStateHash(
+        main: revision.main, sub: UInt64(revision.sub), tag: isTombstone ? 1 : 0,
+        bytes: writer.bytes)
+    }
     StoreStatistics.add(size, to: statistics.putBytesCounter)
     if recordsChanges {
+      let pair = mustReadPair(change.main, change.count)
       changes.append(
-        AppliedChange(
-          revision: ChangeRevision(main: change.main, sub: Int64(change.count)),
-          isTombstone: isTombstone, encoded: encoded))
+        AppliedChange(revision: revision, isTombstone: isTombstone, encoded: pair.encoded))
     }
     change.count += 1
   }
@@ -176,8 +178,7 @@ extension Store {
   /// Reads a pair that the index says is stored. Not finding it means that disk or memory lost what
   /// was applied; to go on would make this member differ from the others.
   func mustReadPair(_ main: Int64, _ sub: UInt32) -> KeyValueBytes {
-    guard let bytes = applyReader.values.value(main: main, sub: sub),
-      let pair = KeyValueBytes(bytes)
+    guard let bytes = try? applyReader.pair(main, sub), let pair = KeyValueBytes(bytes)
     else { preconditionFailure("revision \(main)_\(sub) does not read back") }
     return pair
   }

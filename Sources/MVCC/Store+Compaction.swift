@@ -1,3 +1,4 @@
+import Base
 package import Storage
 import Synchronization
 
@@ -5,83 +6,61 @@ import Synchronization
 struct CompactionProgress {
   enum Phase {
     case idle
-    /// Going through the index; the key after which to go on.
-    case index(after: [UInt8]?)
-    /// Going through the stored revisions; the first one not looked at.
-    case storage(from: KeyChange)
+    /// Going through the index.
+    case index(from: CompactionCursor?)
+    /// Waiting until storage has deleted what the index dropped.
+    case storage
   }
+
+  /// Dropped revisions are handed to storage when they are this many.
+  static let batchMax = 10_000
 
   var phase = Phase.idle
   var target: Int64 = -1
+  /// Dropped from the index and not handed to storage yet.
+  var dropped: [ChangeRevision] = []
 }
 
 extension Store {
-  /// Does one short step of the work that a compaction left: `limit` keys or stored revisions.
-  /// Returns whether there is more. True without progress means that it waits: for a read that began
-  /// before the compaction, or for a flush (`wantsFlush`). Housekeeping thread.
+  /// Does one short step of the work that a compaction left: about `limit` keys and revisions in
+  /// the index, or one transaction of deletions. Returns whether there is more. True without
+  /// progress means that it waits: for a read that began before the compaction, or for a flush
+  /// (`wantsFlush`). Housekeeping thread. When it throws it can be called again.
   package func compactionStep(limit: Int) throws(StorageError) -> Bool {
     switch compaction.phase {
     case .idle:
       let target = compactedRevision.rawValue
       if compactionFinished.load(ordering: .relaxed) >= target { return false }
       compaction.target = target
-      compaction.phase = .index(after: nil)
+      compaction.phase = .index(from: nil)
       return true
     case .index(let cursor):
-      if pins.oldest < compaction.target { return true }
-      lock.lockForWriting()
-      let next = index.compactStep(at: compaction.target, after: cursor, keysMax: limit)
-      lock.unlock()
-      compaction.phase =
-        next.map { .index(after: $0) }
-        ?? .storage(from: KeyChange(main: 0, sub: 0, isTombstone: false))
+      if pins.oldest >= compaction.target { stepIndex(from: cursor, limit: limit) }
       return true
-    case .storage(let first):
-      guard durableCurrent.load(ordering: .acquiring) >= compaction.target,
-        durableCompacted.load(ordering: .acquiring) >= compaction.target
-      else { return true }
-      return try removeRevisions(from: first, limit: limit)
+    case .storage:
+      let progress = try storage.commitDeletions(countMax: CompactionProgress.batchMax)
+      if progress != .idle || storage.waitingDeletions > 0 { return true }
+      compactionFinished.store(compaction.target, ordering: .releasing)
+      compaction.phase = .idle
+      return compactedRevision.rawValue > compaction.target
     }
   }
 
-  /// Removes what the index no longer holds among the next `limit` stored revisions.
-  private func removeRevisions(
-    from first: KeyChange, limit: Int
-  ) throws(StorageError) -> Bool {
-    var removed: [KeyChange] = []
-    var visited = 0
-    var next: KeyChange?
-    let target = compaction.target
-    try storage.forEachStored(from: first.main, first.sub) { main, sub, isTombstone, encoded in
-      if main > target { return false }
-      if visited == limit {
-        next = KeyChange(main: main, sub: sub, isTombstone: isTombstone)
-        return false
-      }
-      visited += 1
-      if !keeps(main, sub, encoded) {
-        removed.append(KeyChange(main: main, sub: sub, isTombstone: isTombstone))
-      }
-      return true
+  private func stepIndex(from cursor: CompactionCursor?, limit: Int) {
+    lock.lockForWriting()
+    let next = index.compactStep(
+      at: compaction.target, from: cursor, workMax: limit, into: &compaction.dropped)
+    lock.unlock()
+    if next == nil || compaction.dropped.count >= CompactionProgress.batchMax {
+      StoreStatistics.add(compaction.dropped.count, to: statistics.compactedKeyCounter)
+      storage.delete(compaction.dropped)
+      compaction.dropped.removeAll()
     }
-    try storage.remove(removed.map { ($0.main, $0.sub) })
-    StoreStatistics.add(removed.count, to: statistics.compactedKeyCounter)
     if let next {
-      compaction.phase = .storage(from: next)
-      return true
+      compaction.phase = .index(from: next)
+    } else {
+      compaction.phase = .storage
+      isFlushWanted.store(storage.waitingDeletions > 0, ordering: .releasing)
     }
-    compactionFinished.store(target, ordering: .releasing)
-    compaction.phase = .idle
-    return compactedRevision.rawValue > target
-  }
-
-  /// Whether a stored revision at or below the compaction's target is still reachable: then it is the
-  /// one that its key has at the target.
-  private func keeps(_ main: Int64, _ sub: UInt32, _ encoded: UnsafeRawBufferPointer) -> Bool {
-    guard let key = KeyValueBytes.key(of: encoded) else { return true }
-    lock.lockForReading()
-    defer { lock.unlock() }
-    let change = index.find(key)?.change(at: compaction.target)
-    return change?.main == main && change?.sub == sub
   }
 }

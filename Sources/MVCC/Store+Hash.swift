@@ -10,6 +10,15 @@ package struct RevisionHash: Equatable, Sendable {
   package var hashRevision: Revision
   /// The store's revision, for the header.
   package var currentRevision: Revision
+
+  package init(
+    hash: UInt32, compactRevision: Revision, hashRevision: Revision, currentRevision: Revision
+  ) {
+    self.hash = hash
+    self.compactRevision = compactRevision
+    self.hashRevision = hashRevision
+    self.currentRevision = currentRevision
+  }
 }
 
 extension Store {
@@ -33,11 +42,8 @@ extension Store {
       }()
       let keptAt = hasLive ? wanted : context.compacted
       var hasher = RevisionHasher()
-      try hasher.run(context, upTo: wanted) { main, sub, encoded in
-        if main > context.compacted { return true }
-        guard let key = KeyValueBytes.key(of: encoded) else { return false }
-        let change = context.withIndex { $0.change(of: key, at: keptAt) }
-        return change?.main == main && change?.sub == sub
+      try hasher.run(context, upTo: wanted) { revision, encoded in
+        context.isKept(revision, encoded, at: keptAt)
       }
       return RevisionHash(
         hash: hasher.hash, compactRevision: Revision(context.compacted),
@@ -45,13 +51,29 @@ extension Store {
     }
   }
 
-  /// The hash of everything stored, whether compaction will remove it or not. Any thread; takes long.
+  /// The hash of the whole history that compaction keeps. Any thread; takes long.
   package func hash(reader: StoreReader) throws(StoreError) -> (hash: UInt32, Revision) {
     try withReadContext(reader) { context throws(StoreError) in
       var hasher = RevisionHasher()
-      try hasher.run(context, upTo: context.revision) { _, _, _ in true }
+      try hasher.run(context, upTo: context.revision) { revision, encoded in
+        context.isKept(revision, encoded, at: context.compacted)
+      }
       return (hasher.hash, Revision(context.revision))
     }
+  }
+}
+
+extension ReadContext {
+  /// Whether a stored revision counts: above the compacted one always, else when it is what its key
+  /// has at main revision `keptAt`.
+  fileprivate func isKept(
+    _ revision: ChangeRevision, _ encoded: UnsafeRawBufferPointer, at keptAt: Int64
+  ) -> Bool {
+    if revision.main > compacted { return true }
+    guard let key = KeyValueBytes.key(of: encoded),
+      let change = withIndex({ $0.change(of: key, at: keptAt) })
+    else { return false }
+    return change.main == revision.main && Int64(change.sub) == revision.sub
   }
 }
 
@@ -65,27 +87,25 @@ private struct RevisionHasher {
 
   mutating func run(
     _ context: ReadContext, upTo revision: Int64,
-    where isIncluded: (Int64, UInt32, UnsafeRawBufferPointer) -> Bool
+    where isIncluded: (ChangeRevision, UnsafeRawBufferPointer) -> Bool
   ) throws(StoreError) {
-    do {
-      try context.reader.values.forEach(from: 0, 0) { main, sub, isTombstone, encoded in
-        if main > revision { return false }
-        if isIncluded(main, sub, encoded) { add(main, sub, isTombstone, encoded) }
-        return true
-      }
-    } catch {
-      throw .corrupt
+    var hash = hash
+    try context.reader.scan(through: revision) { revision, isTombstone, encoded in
+      if isIncluded(revision, encoded) { Self.add(revision, isTombstone, encoded, to: &hash) }
+      return true
     }
+    self.hash = hash
   }
 
   /// main and sub as 8 bytes each, big endian, with "_" between; "t" after them for a tombstone.
-  private mutating func add(
-    _ main: Int64, _ sub: UInt32, _ isTombstone: Bool, _ encoded: UnsafeRawBufferPointer
+  private static func add(
+    _ revision: ChangeRevision, _ isTombstone: Bool, _ encoded: UnsafeRawBufferPointer,
+    to hash: inout UInt32
   ) {
     withUnsafeTemporaryAllocation(byteCount: 18, alignment: 8) { key in
-      key.storeBytes(of: main.bigEndian, as: Int64.self)
+      key.storeBytes(of: revision.main.bigEndian, as: Int64.self)
       key.storeBytes(of: UInt8(ascii: "_"), toByteOffset: 8, as: UInt8.self)
-      key.storeBytes(of: Int64(sub).bigEndian, toByteOffset: 9, as: Int64.self)
+      key.storeBytes(of: revision.sub.bigEndian, toByteOffset: 9, as: Int64.self)
       key.storeBytes(of: UInt8(ascii: "t"), toByteOffset: 17, as: UInt8.self)
       hash = martlet_crc32c(hash, key.baseAddress, isTombstone ? 18 : 17)
     }

@@ -1,5 +1,6 @@
 package import Base
 package import Proto
+import Synchronization
 
 // Ranges: any thread, with a reader of its own.
 extension Store {
@@ -31,22 +32,21 @@ extension Store {
     _ request: Etcdserverpb.RangeRequest.View, header: ResponseHeader, reader: StoreReader,
     into reply: inout ByteWriter
   ) throws(StoreError) {
+    reader.begin()
+    defer { reader.end() }
     lock.lockForReading()
     let newest = current
     let wanted = request.revision <= 0 ? newest : request.revision
     let oldest = compacted
-    var change: KeyChange?
-    if wanted <= newest && wanted >= oldest {
-      change = index.change(of: request.key, at: wanted)
-      if change != nil { reader.values.begin() }
+    guard wanted <= newest && wanted >= oldest else {
+      lock.unlock()
+      throw wanted > newest ? .futureRevision : .compacted
     }
+    let change = index.change(of: request.key, at: wanted)
     lock.unlock()
-    if wanted > newest { throw .futureRevision }
-    if wanted < oldest { throw .compacted }
     let start = reply.count
     header.write(revision: Revision(newest), into: &reply)
     guard let change else { return }
-    defer { reader.values.end() }
     do throws(StoreError) {
       reply.append(field: 2, content: try reader.pair(change.main, change.sub))
     } catch {

@@ -1,5 +1,6 @@
 package import Base
 package import Proto
+import Synchronization
 
 extension Store {
   /// Applies a txn: apply thread, inside a batch. Appends the whole response, or throws

@@ -1,6 +1,4 @@
 package import Base
-import CSupport
-package import Proto
 package import Storage
 import Synchronization
 
@@ -36,17 +34,14 @@ package final class Store: @unchecked Sendable {
   /// The changes of the batch that ended last, in order, if `recordsChanges`.
   package internal(set) var changes: [AppliedChange] = []
 
-  /// The states of flushes under way, oldest first.
-  let sealed = Mutex<[SealedState]>([])
   /// The compaction whose revisions have all been removed; written by the housekeeping thread.
   let compactionFinished: Atomic<Int64>
+  /// Set by housekeeping when deletions wait for a seal, cleared by the seal.
+  let isFlushWanted = Atomic<Bool>(false)
 
   package let statistics = StoreStatistics()
   private let publishedCurrent: Atomic<Int64>
   private let publishedCompacted: Atomic<Int64>
-  /// What LMDB holds durably: the newest revision and the compacted one.
-  let durableCurrent: Atomic<Int64>
-  let durableCompacted: Atomic<Int64>
 
   /// Opens the store on `storage`: rebuilds the index from what is stored there.
   ///
@@ -61,11 +56,9 @@ package final class Store: @unchecked Sendable {
     current = restored.state.current
     compacted = restored.state.compacted
     stateHash = restored.state.stateHash
-    applyReader = StoreReader(storage.makeReader())
+    applyReader = StoreReader(storage)
     publishedCurrent = Atomic(current)
     publishedCompacted = Atomic(compacted)
-    durableCurrent = Atomic(current)
-    durableCompacted = Atomic(compacted)
     compactionFinished = Atomic(restored.state.compactionFinished)
   }
 
@@ -78,7 +71,7 @@ package final class Store: @unchecked Sendable {
   }
 
   /// A reader for one thread.
-  package func makeReader() -> StoreReader { StoreReader(storage.makeReader()) }
+  package func makeReader() -> StoreReader { StoreReader(storage) }
 }
 
 // Batches. Apply thread.
@@ -87,12 +80,12 @@ extension Store {
   package func beginBatch() {
     lock.lockForWriting()
     if !changes.isEmpty { changes.removeAll(keepingCapacity: true) }
-    applyReader.values.begin()
+    applyReader.begin()
   }
 
   /// Closes the batch and lets readers see it.
   package func endBatch() {
-    applyReader.values.end()
+    applyReader.end()
     statistics.keyGauge.store(index.keyCount, ordering: .relaxed)
     publishedCurrent.store(current, ordering: .releasing)
     publishedCompacted.store(compacted, ordering: .releasing)

@@ -1,12 +1,12 @@
 import Base
-package import Storage
+import Storage
 
 /// What one thread needs to read from the store. Not to be shared by threads; one read at a time.
 package final class StoreReader {
   /// Keys resolved to revisions under one hold of the store's lock.
   static let chunkKeysMax = 1000
 
-  let values: StorageReader
+  private let values: StorageReader
   /// The keys of the chunk at hand.
   let chunk: UnsafeMutablePointer<ResolvedKey>
   var chunkCount = 0
@@ -17,8 +17,8 @@ package final class StoreReader {
   /// Pairs gathered for sorting.
   var gathered: [GatheredPair] = []
 
-  init(_ values: StorageReader) {
-    self.values = values
+  init(_ storage: TieredStorage) {
+    values = storage.makeReader()
     chunk = .allocate(capacity: Self.chunkKeysMax)
   }
 
@@ -26,11 +26,34 @@ package final class StoreReader {
     chunk.deallocate()
   }
 
-  /// The encoded pair of a change, valid until the storage reader's `end`.
+  /// Holds on to whatever the index names from now on. Call it before resolving keys; nests.
+  @inline(__always)
+  func begin() { values.begin() }
+
+  /// Lets go, of all pairs read since `begin` too.
+  @inline(__always)
+  func end() { values.end() }
+
+  /// The encoded pair of a change, valid until `end`. Throws `.corrupt` when it is not there.
   @inline(__always)
   func pair(_ main: Int64, _ sub: UInt32) throws(StoreError) -> UnsafeRawBufferPointer {
-    guard let bytes = values.value(main: main, sub: sub) else { throw .corrupt }
-    return bytes
+    let found: RevisionValue?
+    do throws(StorageError) {
+      found = try values.value(of: ChangeRevision(main: main, sub: Int64(sub)))
+    } catch {
+      throw .corrupt
+    }
+    guard let found else { throw .corrupt }
+    return found.bytes
+  }
+
+  /// Visits every stored revision up to main revision `last`, in order. Throws `.corrupt`.
+  func scan(through last: Int64, _ visit: RevisionVisitor) throws(StoreError) {
+    do throws(StorageError) {
+      try values.scan(from: .first, through: ChangeRevision(main: last, sub: .max), visit)
+    } catch {
+      throw .corrupt
+    }
   }
 }
 

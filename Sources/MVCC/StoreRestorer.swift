@@ -1,3 +1,4 @@
+import Base
 import Storage
 
 /// Rebuilds the index from what is stored.
@@ -12,22 +13,24 @@ enum StoreRestorer {
     var state = StoredState()
     if let bytes = try storage.metadata(StoredState.key) {
       guard let decoded = StoredState(decoding: bytes) else {
-        throw .corrupt("the store's state record does not read back")
+        throw .corrupt(path: "", reason: "the store's state record does not read back")
       }
       state = decoded
     }
     var isDamaged = false
-    try storage.forEachStored(from: 0, 0) { main, sub, isTombstone, encoded in
-      guard let pair = KeyValueBytes(encoded), main <= state.current else {
+    try storage.base.scanAll { revision, isTombstone, encoded in
+      guard let pair = KeyValueBytes(encoded), revision.main <= state.current,
+        let sub = UInt32(exactly: revision.sub)
+      else {
         isDamaged = true
         return false
       }
       index.restore(
-        pair.key, KeyChange(main: main, sub: sub, isTombstone: isTombstone),
+        pair.key, KeyChange(main: revision.main, sub: sub, isTombstone: isTombstone),
         createMain: pair.createRevision, version: pair.version, hasLease: pair.lease != 0)
       return true
     }
-    if isDamaged { throw .corrupt("a stored pair does not read back") }
+    if isDamaged { throw .corrupt(path: "", reason: "a stored pair does not read back") }
     return Restored(index: index, state: state)
   }
 }

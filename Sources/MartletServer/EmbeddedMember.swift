@@ -1,69 +1,80 @@
-import Base
 public import Logging
-import Membership
+import NIOCore
 import NIOPosix
+import Proto
 import RPC
 import Synchronization
 
 /// A member that runs in this process: what `martlet` starts, and what a Swift program's tests may
 /// embed.
 ///
-/// `start` returns when the member leads or follows a leader and serves its clients. `stop` lets
-/// what runs finish. A member that cannot go on (its disk failed) ends by itself: see `failure`.
+///     var configuration = ServerConfiguration()
+///     configuration.dataDirectory = temporaryDirectory
+///     configuration.listenClientURLs = ["http://127.0.0.1:0"]
+///     let member = try await EmbeddedMember.start(configuration, logger: logger)
+///     // ... member.clientAddresses ...
+///     await member.stop()
+///
+/// A member that cannot go on (its disk failed) says so by `failure`; `stop` it then as well.
 public final class EmbeddedMember: Sendable {
   private let runtime: MemberRuntime
   private let server: RPCServer
   private let group: MultiThreadedEventLoopGroup
-  private let autoCompaction: AutoCompactionTask?
+  private let compaction: AutoCompaction?
+  private let health: HealthStatus
   private let isStopped = Atomic<Bool>(false)
   private let logger: Logger
 
-  /// Where clients reach the member: the bound addresses, so that a configured port 0 is the one
-  /// that the system chose. As `127.0.0.1:2379`.
+  /// Where clients reach the member: what was bound, so that a configured port 0 is the one that
+  /// the system chose. As `127.0.0.1:2379`.
   public let clientAddresses: [String]
 
   /// How long `stop` waits for calls under way.
   public static let drainSeconds: Int64 = 5
   /// How long `start` waits for a leader.
-  private static let readySecondsMax = 60
+  static let readySecondsMax = 60
+  /// What the transport takes beyond `maxRequestBytes` before it refuses a message unread.
+  static let requestOverheadBytes = 512 << 10
 
   private init(
     runtime: MemberRuntime, server: RPCServer, group: MultiThreadedEventLoopGroup,
-    clientAddresses: [String], autoCompaction: AutoCompactionTask?, logger: Logger
+    clientAddresses: [String], compaction: AutoCompaction?, health: HealthStatus, logger: Logger
   ) {
     self.runtime = runtime
     self.server = server
     self.group = group
     self.clientAddresses = clientAddresses
-    self.autoCompaction = autoCompaction
+    self.compaction = compaction
+    self.health = health
     self.logger = logger
   }
 
   /// Opens or makes the data directory, replays the log, and serves clients.
   ///
-  /// Throws `StartError`, whose description says what is wrong and where.
+  /// Throws `ConfigurationError`, or an error whose description says what is wrong and where.
   public static func start(
     _ configuration: ServerConfiguration, logger: Logger
   ) async throws -> EmbeddedMember {
-    let loopCount = EventLoopCount.default
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: loopCount)
+    let resolved = try configuration.resolve()
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoopCount)
     do {
-      let runtime = try MemberRuntime(configuration, loopCount: loopCount, logger: logger)
+      let runtime = try MemberRuntime(resolved, loopCount: eventLoopCount, logger: logger)
       do {
-        let server = try await runtime.serve(on: group, configuration)
-        try await runtime.waitUntilReady(seconds: readySecondsMax)
-        let addresses = server.localAddresses
-        let compaction = AutoCompactionTask(configuration, member: runtime.context)
+        let health = HealthStatus()
+        let (server, addresses) = try await runtime.serve(on: group, resolved, health: health)
+        health.setAll(.serving)
+        let context = runtime.context
         logger.notice(
           "serving clients",
           metadata: [
-            "version": "\(Version.martlet)", "name": "\(configuration.name)",
-            "member": "\(runtime.context.memberID)", "cluster": "\(runtime.context.clusterID)",
+            "martlet": "\(Version.martlet)", "name": "\(configuration.name)",
+            "member": "\(context.memberID)", "cluster": "\(context.clusterID)",
             "addresses": "\(addresses.joined(separator: ","))",
           ])
         return EmbeddedMember(
           runtime: runtime, server: server, group: group, clientAddresses: addresses,
-          autoCompaction: compaction, logger: logger)
+          compaction: resolved.compaction.map { AutoCompaction($0, member: context) },
+          health: health, logger: logger)
       } catch {
         runtime.stop()
         throw error
@@ -74,8 +85,11 @@ public final class EmbeddedMember: Sendable {
     }
   }
 
-  /// Suspends until the member can't go on; returns why. Does not return for a member that is
-  /// stopped by `stop`, except by cancellation (nil).
+  /// One event loop for each two processors: the replica, the log writer and the flusher need
+  /// theirs too.
+  private static var eventLoopCount: Int { max(1, System.coreCount / 2) }
+
+  /// Suspends until the member can't go on; returns why, or nil when the task is cancelled.
   public func failure() async -> String? {
     await runtime.failure()
   }
@@ -83,11 +97,12 @@ public final class EmbeddedMember: Sendable {
   /// Stops taking calls, lets those under way finish, writes what is in memory, and closes.
   /// Calling it again does nothing.
   public func stop() async {
-    guard isStopped.exchange(true, ordering: .relaxed) == false else { return }
+    guard !isStopped.exchange(true, ordering: .relaxed) else { return }
     logger.notice("stopping")
-    autoCompaction?.cancel()
     runtime.context.willStop()
-    await server.shutdown(drainSeconds: Self.drainSeconds)
+    health.setAll(.notServing)
+    compaction?.cancel()
+    await server.drain(timeout: .seconds(Self.drainSeconds))
     await runtime.flush()
     runtime.stop()
     try? await group.shutdownGracefully()

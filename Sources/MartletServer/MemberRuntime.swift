@@ -1,9 +1,9 @@
 import Base
-import Glibc
 import Log
 import Logging
 import MVCC
 import Membership
+import NIOCore
 import NIOPosix
 import RPC
 import Raft
@@ -12,11 +12,10 @@ import Storage
 
 /// The threads and files of one running member, put together.
 ///
-/// Order matters: files are opened from the bottom up, threads are started after them, and both
-/// are stopped the other way round.
+/// Files are opened from the bottom up, threads are started after them, and both are stopped the
+/// other way round.
 final class MemberRuntime: Sendable {
   let context: MemberContext
-  private let replica: ReplicaThread
   private let directory: DataDirectory
   private let disk: DiskMetrics
   private let loops: LoopTable
@@ -24,33 +23,127 @@ final class MemberRuntime: Sendable {
 
   /// How many threads read for the event loops.
   private static let readerThreads = 2
+  /// How often `waitUntilReady` looks.
+  private static let readyPollMilliseconds = 2
 
-  init(_ configuration: ServerConfiguration, loopCount: Int, logger: Logger) throws(StartError) {
+  init(_ configuration: ResolvedConfiguration, loopCount: Int, logger: Logger) throws {
     let opened = try OpenedMember(configuration, loopCount: loopCount, logger: logger)
-    let store = opened.store
-    directory = opened.directory
+    let (store, storage, log) = (opened.store, opened.storage, opened.log)
     let status = PublishedStatus(members: opened.machine.members)
-    let disk = DiskMetrics()
-    self.disk = disk
-    let loops = LoopTable()
-    self.loops = loops
-    let fatal = FailureLatch()
-    self.fatal = fatal
-    let gate = AdmissionGate()
-    let outlets = ReplicaThread.Outlets(
-      answers: { loop, block in loops.deliver(block, to: loop) },
-      reads: { ready, lost in loops.deliver(ready: ready, lost: lost) },
-      fatal: { fatal.fail($0) })
-    let log = opened.log
-    replica = ReplicaThread(
-      machine: opened.machine, tickNanoseconds: UInt64(configuration.heartbeatInterval) * 1_000_000,
-      status: status, gate: gate, logger: logger, outlets: outlets,
+    let (disk, loops, fatal, gate) = (DiskMetrics(), LoopTable(), FailureLatch(), AdmissionGate())
+    let tick = configuration.source.heartbeatInterval.components
+    let replica = ReplicaThread(
+      machine: opened.machine,
+      tickNanoseconds: UInt64(tick.seconds) * 1_000_000_000
+        + UInt64(tick.attoseconds) / 1_000_000_000,
+      status: status, gate: gate, logger: logger,
+      outlets: ReplicaThread.Outlets(
+        answers: { loops.deliver($1, to: $0) },
+        reads: { loops.deliver(ready: $0, lost: $1) },
+        fatal: { fatal.fail($0) }),
       makeLogWriter: { LogWriter(log: log, metrics: disk, report: $0) },
       makeHousekeeper: { Housekeeper(store: store, metrics: disk, report: $0) })
+    directory = opened.directory
+    self.disk = disk
+    self.loops = loops
+    self.fatal = fatal
     context = MemberContext(
-      identity: opened.identity, store: store, status: status, gate: gate,
+      identity: opened.identity, store: store, storage: storage, status: status, gate: gate,
       readers: ReaderPool(store: store, threadCount: Self.readerThreads), replica: replica,
-      settings: MemberContext.Settings(configuration, directory: opened.directory),
+      settings: MemberContext.Settings(
+        requestBytesMax: configuration.source.maxRequestBytes,
+        transactionOperationsMax: configuration.source.maxTxnOps,
+        quotaBytes: Int64(configuration.quotaBytes ?? 0),
+        snapshotDirectory: opened.directory.databasePath),
       logger: logger)
+  }
+
+  /// Registers the services on every event loop and binds the client addresses. Returns the
+  /// server and what was bound.
+  func serve(
+    on group: MultiThreadedEventLoopGroup, _ configuration: ResolvedConfiguration,
+    health: HealthStatus
+  ) async throws -> (server: RPCServer, addresses: [String]) {
+    let server = RPCServer(
+      group: group, configuration: Self.serverConfiguration(configuration.source),
+      httpHandler: OperatorEndpoints(
+        member: context, metrics: MetricsPage(member: context, disk: disk, loops: loops)))
+    loops.install(
+      server.loops.enumerated().map { number, calls in
+        RequestLoop(number: number, shared: context, calls: calls)
+      })
+    for loop in loops.all {
+      try await loop.eventLoop.submit { Self.register(loop, health) }.get()
+    }
+    try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
+    var addresses: [String] = []
+    for url in configuration.clientListeners {
+      let address: RPCAddress =
+        url.isUnixSocket ? .unix(path: url.host) : .host(url.host, port: Int(url.port))
+      do {
+        let bound = try await server.listen(on: address)
+        addresses.append(
+          url.isUnixSocket ? "unix:\(url.host)" : "\(url.host):\(bound?.port ?? Int(url.port))")
+      } catch {
+        throw StartError.listen(address: url.description, reason: "\(error)")
+      }
+    }
+    return (server, addresses)
+  }
+
+  /// The services of one event loop, on that loop.
+  private static func register(_ loop: RequestLoop, _ health: HealthStatus) {
+    let calls = loop.calls
+    calls.register(KVDispatcher(KeyValueService(loop: loop)))
+    calls.register(ClusterDispatcher(ClusterMemberService(loop: loop)))
+    calls.register(MaintenanceDispatcher(StoreMaintenanceService(loop: loop)))
+    HealthResponder.register(on: calls, health)
+    Reflection.register(on: calls)
+  }
+
+  private static func serverConfiguration(_ source: ServerConfiguration) -> RPCServerConfiguration {
+    var configuration = RPCServerConfiguration()
+    configuration.messageBytesMax = source.maxRequestBytes + EmbeddedMember.requestOverheadBytes
+    configuration.concurrentStreamsMax = UInt32(
+      min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax)))
+    configuration.keepaliveMinTime = TimeAmount(source.grpcKeepAliveMinTime)
+    configuration.keepaliveInterval = TimeAmount(source.grpcKeepAliveInterval)
+    configuration.keepaliveTimeout = TimeAmount(source.grpcKeepAliveTimeout)
+    return configuration
+  }
+
+  /// Suspends until there is a leader and this member has published itself.
+  private func waitUntilReady(seconds: Int) async throws {
+    for _ in 0..<(seconds * 1000 / Self.readyPollMilliseconds) {
+      let isPublished = context.status.memberList[context.memberID]?.isStarted == true
+      if context.status.hasLeader && isPublished { return }
+      try await Task.sleep(for: .milliseconds(Self.readyPollMilliseconds))
+    }
+    throw StartError.notReady(seconds: seconds)
+  }
+
+  /// See `EmbeddedMember.failure`.
+  func failure() async -> String? {
+    await fatal.wait()
+  }
+
+  /// Writes what was applied to the store's file, so that a restart need not replay it.
+  func flush() async {
+    await withCheckedContinuation { continuation in
+      context.whenFlushed { [logger = context.logger] result in
+        if case .failure(let error) = result {
+          logger.warning("not all is flushed; the log has it", metadata: ["cause": "\(error)"])
+        }
+        continuation.resume()
+      }
+    }
+  }
+
+  /// Stops the threads, waiting for what they have begun, and lets the data directory go.
+  func stop() {
+    context.readers.stop()
+    context.replica.stop()
+    loops.removeAll()
+    directory.close()
   }
 }

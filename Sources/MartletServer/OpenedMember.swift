@@ -12,63 +12,86 @@ import Storage
 struct OpenedMember {
   let directory: DataDirectory
   let store: Store
+  let storage: TieredStorage
   let log: SegmentedLog<PosixFileSystem>
   let machine: ReplicaMachine
   let identity: MemberIdentity
 
+  /// The store's file within the directory for it.
+  private static let databaseName = "store.mdb"
+
   init(
     _ configuration: ResolvedConfiguration, loopCount: Int, logger: Logger
-  ) throws(StartError) {
+  ) throws {
     let source = configuration.source
-    let founding: MemberTable
-    do {
-      founding = try MemberTable(
-        founding: configuration.initialCluster, token: source.initialClusterToken)
-    } catch {
-      throw .membership(error)
-    }
+    let founding = try MemberTable(
+      founding: configuration.initialCluster, token: source.initialClusterToken)
     guard let own = founding.member(named: source.name) else {
-      throw .configuration("--initial-cluster does not name \(source.name)")
+      throw StartError.notAMember(name: source.name)
     }
-    let identity = MemberIdentity(
-      clusterID: founding.clusterID, memberID: own.id, epoch: UInt64.random(in: 1 ... .max))
-    self.identity = identity
-    directory = try Self.openDirectory(configuration, identity)
-    store = try Self.openStore(directory, quotaBytes: configuration.quotaBytes)
+    directory = try DataDirectory(path: configuration.dataDirectoryPath)
+    // A restart goes by what is on disk, whatever the bootstrap flags say now.
+    let known = directory.identity
+    if known == nil {
+      try directory.writeIdentity(memberID: own.id, clusterID: founding.clusterID)
+    }
+    identity = MemberIdentity(
+      clusterID: known?.clusterID ?? founding.clusterID, memberID: known?.memberID ?? own.id,
+      epoch: UInt64.random(in: 1 ... .max))
+    var options = LMDBStorage.Options()
+    if let quota = configuration.quotaBytes { options.mapBytes = max(quota * 4, options.mapBytes) }
+    let base = try LMDBStorage(
+      path: "\(directory.databasePath)/\(Self.databaseName)", options: options)
+    storage = TieredStorage(over: base)
+    store = try Store(storage: storage)
     let recovered: RecoveredLog
-    (log, recovered) = try Self.openLog(
-      directory, identity, isSynced: !source.unsafeNoFsync)
-    machine = try Self.makeMachine(
-      configuration, identity, founding: founding, store: store, log: recovered,
-      loopCount: loopCount)
+    (log, recovered) = try SegmentedLog.open(
+      directory: directory.logPath, files: PosixFileSystem(),
+      configuration: LogConfiguration(),
+      metadata: LogMetadata(clusterID: identity.clusterID, memberID: identity.memberID))
+    let stored =
+      try StoredMetadata { try base.metadata($0) } ?? StoredMetadata(founding: founding)
+    machine = try ReplicaMachine(
+      Self.replicaConfiguration(configuration, identity, loopCount: loopCount), store: store,
+      members: stored.members,
+      restored: Recovery.restoredState(log: recovered, applied: stored.applied),
+      appliedTerm: stored.applied.term, seed: UInt64.random(in: 0 ... .max))
     logger.info(
       "opened the data directory",
       metadata: [
-        "path": "\(configuration.dataDirectoryPath)",
-        "revision": "\(store.currentRevision)",
-        "applied": "\(machine.status.applied)",
-        "entries": "\(recovered.entries.count)",
+        "path": "\(configuration.dataDirectoryPath)", "revision": "\(store.currentRevision)",
+        "applied": "\(stored.applied.index)", "entries": "\(recovered.entries.count)",
       ])
+  }
+
+  private static func replicaConfiguration(
+    _ configuration: ResolvedConfiguration, _ identity: MemberIdentity, loopCount: Int
+  ) -> ReplicaConfiguration {
+    let source = configuration.source
+    var replica = ReplicaConfiguration(
+      memberID: identity.memberID, epoch: identity.epoch, loopCount: loopCount, name: source.name,
+      clientURLs: configuration.advertiseClientURLs.map(\.description))
+    replica.raft.preVote = source.preVote
+    replica.raft.electionTimeoutTicks = max(
+      2, Int(source.electionTimeout / source.heartbeatInterval))
+    replica.catchUpEntriesMax = UInt64(max(source.snapshotCatchUpEntries, 1))
+    return replica
   }
 }
 
-/// Why a member did not start. The description is for the operator.
+/// Why a member did not start, where no part of it has a better word.
 public enum StartError: Error, CustomStringConvertible, Sendable {
-  case configuration(String)
-  case directory(String)
-  case membership(String)
-  case store(String)
-  case log(String)
-  case recovery(String)
-  case listen(String)
-  case notReady(String)
+  case notAMember(name: String)
+  case listen(address: String, reason: String)
+  case failed(String)
+  case notReady(seconds: Int)
 
   public var description: String {
     switch self {
-    case .configuration(let text), .directory(let text), .membership(let text),
-      .store(let text), .log(let text), .recovery(let text), .listen(let text),
-      .notReady(let text):
-      text
+    case .notAMember(let name): "--initial-cluster does not name this member, \(name)"
+    case .listen(let address, let reason): "cannot listen on \(address): \(reason)"
+    case .failed(let reason): reason
+    case .notReady(let seconds): "there was no leader within \(seconds) seconds"
     }
   }
 }

@@ -17,7 +17,10 @@ package struct Member: Hashable, Sendable {
   package var isStarted: Bool { !name.isEmpty }
 
   package init(
-    id: MemberID, name: String = "", peerURLs: [String], clientURLs: [String] = [],
+    id: MemberID,
+    name: String = "",
+    peerURLs: [String],
+    clientURLs: [String] = [],
     isLearner: Bool = false
   ) {
     self.id = id

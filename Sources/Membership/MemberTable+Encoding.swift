@@ -101,7 +101,12 @@ extension Member {
     }
     guard id != .none else { throw .damaged }
     self.init(
-      id: id, name: name, peerURLs: peerURLs, clientURLs: clientURLs, isLearner: isLearner)
+      id: id,
+      name: name,
+      peerURLs: peerURLs,
+      clientURLs: clientURLs,
+      isLearner: isLearner
+    )
   }
 }
 

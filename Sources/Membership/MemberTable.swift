@@ -64,7 +64,8 @@ package struct MemberTable: Hashable, Sendable {
   }
 
   private func checkPeerURLs(
-    _ urls: [String], exceptOf id: MemberID?
+    _ urls: [String],
+    exceptOf id: MemberID?
   ) throws(MembershipError) {
     guard !urls.isEmpty, urls.count <= Self.urlCountMax else { throw .badPeerURLs }
     for url in urls {
@@ -97,7 +98,8 @@ package struct MemberTable: Hashable, Sendable {
   ///
   /// Throws `.removed`, `.notFound`, `.badPeerURLs` or `.peerURLExists`.
   package mutating func update(
-    _ id: MemberID, peerURLs: [String]
+    _ id: MemberID,
+    peerURLs: [String]
   ) throws(MembershipError) {
     let place = try knownPosition(of: id)
     try checkPeerURLs(peerURLs, exceptOf: id)
@@ -114,7 +116,9 @@ package struct MemberTable: Hashable, Sendable {
   /// Records what a started member says of itself. Throws `.removed`, `.notFound` or
   /// `.tooManyClientURLs`.
   package mutating func setAttributes(
-    _ id: MemberID, name: String, clientURLs: [String]
+    _ id: MemberID,
+    name: String,
+    clientURLs: [String]
   ) throws(MembershipError) {
     let place = try knownPosition(of: id)
     guard clientURLs.count <= Self.urlCountMax else { throw .tooManyClientURLs }

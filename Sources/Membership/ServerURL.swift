@@ -71,7 +71,8 @@ package struct ServerURL: Hashable, Comparable, Sendable, CustomStringConvertibl
   }
 
   private static func hostAndPort(
-    _ rest: Substring, of text: String
+    _ rest: Substring,
+    of text: String
   ) throws(ServerURLError) -> (host: String, port: UInt16) {
     if rest.contains("/") { throw .hasPath(text) }
     if rest.contains("?") || rest.contains("#") || rest.contains("@") { throw .hasExtras(text) }

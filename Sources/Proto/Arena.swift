@@ -1,23 +1,23 @@
-package import CProto
+public import CProto
 
 /// Memory that decoding takes piece by piece and that is given back all at once.
 ///
 /// Views decoded in an arena are valid until its next `reset()`, or until it goes away. Not
 /// thread-safe: one owner at a time. In steady use it allocates nothing, because a reset keeps one
 /// chunk as large as the work before needed, up to `retainedBytesMax`.
-package final class Arena {
+public final class Arena {
   /// Bound of what one arena holds, in bytes, unless its owner says otherwise. A message of a
   /// request's size stays far below, except for one built to expand.
-  package static let defaultBytesMax = 64 << 20
+  public static let defaultBytesMax = 64 << 20
 
   /// What a reset keeps at most, in bytes.
-  package static let retainedBytesMax = 1 << 20
+  public static let retainedBytesMax = 1 << 20
 
   /// The arena as C sees it; for the generated code.
-  package let raw: ArenaPointer
+  public let raw: ArenaPointer
 
   /// An empty arena, which allocates when it is first used.
-  package init(bytesMax: Int = Arena.defaultBytesMax) {
+  public init(bytesMax: Int = Arena.defaultBytesMax) {
     precondition(bytesMax >= 0)
     raw = ArenaPointer.allocate(capacity: 1)
     martlet_arena_init(raw, bytesMax, Arena.retainedBytesMax)
@@ -30,23 +30,23 @@ package final class Arena {
 
   /// Takes all memory back. Every view and pointer into the arena becomes invalid.
   @inlinable
-  package func reset() {
+  public func reset() {
     martlet_arena_reset(raw)
   }
 
   /// Memory for the caller's own use until the next reset, aligned to 8 bytes and not cleared; nil
   /// when the arena would grow beyond its bound.
   @inlinable
-  package func allocate(byteCount: Int) -> UnsafeMutableRawPointer? {
+  public func allocate(byteCount: Int) -> UnsafeMutableRawPointer? {
     martlet_arena_alloc(raw, byteCount)
   }
 
   /// Bytes that the arena holds at present, in use or not.
-  package var heldBytes: Int { raw.pointee.held_bytes }
+  public var heldBytes: Int { raw.pointee.held_bytes }
 }
 
 /// An arena without an owner that counts references.
-package typealias ArenaPointer = UnsafeMutablePointer<martlet_arena>
+public typealias ArenaPointer = UnsafeMutablePointer<martlet_arena>
 
 // Building of C structs, always from values of our own: such an arena has no bound, and running
 // out of memory ends the process as it does elsewhere.
@@ -106,7 +106,8 @@ extension UnsafeMutablePointer where Pointee == martlet_arena {
 
   /// Copies numbers, or enum values, whose layout in C is that in Swift.
   package func copy<Element: BitwiseCopyable, CElement>(
-    _ list: [Element], as _: CElement.Type
+    _ list: [Element],
+    as _: CElement.Type
   ) -> UnsafeMutablePointer<CElement>? {
     precondition(MemoryLayout<Element>.stride == MemoryLayout<CElement>.stride)
     if list.isEmpty { return nil }

@@ -1,4 +1,4 @@
-package import CProto
+public import CProto
 
 /// Why bytes are not a message of the wanted type.
 public enum DecodeError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -21,7 +21,7 @@ public enum DecodeError: Error, Hashable, Sendable, CustomStringConvertible {
   }
 
   /// What the C code calls the failure.
-  package init(_ status: martlet_status) {
+  public init(_ status: martlet_status) {
     switch status {
     case MARTLET_INVALID_UTF8: self = .invalidUTF8
     case MARTLET_TOO_DEEP: self = .tooDeep

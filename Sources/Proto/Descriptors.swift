@@ -46,7 +46,7 @@ package struct MessageDescriptor: Sendable, Hashable {
     (0..<Int(table.pointee.field_count)).map { FieldDescriptor(table, at: $0) }
   }
 
-  /// The field that JSON input calls by `name`: proto name or JSON name.
+  /// The field that JSON input calls by `name`: its proto name or its JSON name.
   package func field(named name: String) -> FieldDescriptor? {
     fields.first { $0.name == name || $0.jsonName == name }
   }
@@ -54,7 +54,8 @@ package struct MessageDescriptor: Sendable, Hashable {
   /// Decodes a message of this type in the arena; for code that follows descriptors instead of
   /// types. The result is the C struct, into which `FieldDescriptor.offset` points.
   package func decode(
-    _ bytes: UnsafeRawBufferPointer, in arena: Arena
+    _ bytes: UnsafeRawBufferPointer,
+    in arena: Arena
   ) throws(DecodeError) -> UnsafeRawPointer {
     var status = MARTLET_OK
     let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
@@ -90,7 +91,8 @@ package struct FieldDescriptor: Sendable {
   package let oneof: Int?
   /// Where the value lies in the C struct, in bytes. A repeated field has a pointer there.
   package let offset: Int
-  /// Where a repeated field has its count (a word), or a oneof its present field's number (32 bits).
+  /// Where a repeated field has its count (a word), or a oneof the number of its present field
+  /// (32 bits); 0 for other fields.
   package let quantifierOffset: Int
 
   init(_ table: UnsafePointer<martlet_message>, at position: Int) {
@@ -113,7 +115,8 @@ package struct FieldDescriptor: Sendable {
     case MARTLET_BYTES: kind = .bytes
     case MARTLET_ENUM:
       kind = .enum(
-        EnumDescriptor(descriptor.descriptor.assumingMemoryBound(to: ProtobufCEnumDescriptor.self)))
+        EnumDescriptor(descriptor.descriptor.assumingMemoryBound(to: ProtobufCEnumDescriptor.self))
+      )
     default: kind = .message(MessageDescriptor(field.message))
     }
   }
@@ -129,7 +132,8 @@ package struct EnumDescriptor: Sendable {
   init(_ descriptor: UnsafePointer<ProtobufCEnumDescriptor>) {
     name = String(cString: descriptor.pointee.name)
     values = UnsafeBufferPointer(
-      start: descriptor.pointee.values, count: Int(descriptor.pointee.n_values)
+      start: descriptor.pointee.values,
+      count: Int(descriptor.pointee.n_values)
     ).map { (name: String(cString: $0.name), number: Int32($0.value)) }
   }
 

@@ -41,22 +41,31 @@ package struct WireScanner {
   package mutating func next() throws(DecodeError) -> Field? {
     if offset == bytes.count { return nil }
     let start = offset
-    let tag = try varint()
-    guard tag >= 8, tag <= UInt64(UInt32.max) else { throw .malformed }
+    let tag = try varint32()
+    guard tag >= 8 else { throw .malformed }
     let value: Value
     switch tag & 7 {
     case 0: value = .varint(try varint())
     case 1: value = .fixed64(try fixed(UInt64.self))
     case 2:
-      let count = try varint()
-      guard count <= UInt64(bytes.count - offset) else { throw .malformed }
-      let end = offset + Int(count)
+      let count = try varint32()
+      guard count <= bytes.count - offset else { throw .malformed }
+      let end = offset + count
       value = .content(UnsafeRawBufferPointer(rebasing: bytes[offset..<end]))
       offset = end
     case 5: value = .fixed32(try fixed(UInt32.self))
     default: throw .malformed
     }
-    return Field(number: Int(tag >> 3), value: value, range: start..<offset)
+    return Field(number: tag >> 3, value: value, range: start..<offset)
+  }
+
+  /// A tag or a length: at most 5 bytes and 32 bits.
+  @inlinable
+  mutating func varint32() throws(DecodeError) -> Int {
+    let start = offset
+    let value = try varint()
+    guard offset - start <= 5, value <= UInt64(UInt32.max) else { throw .malformed }
+    return Int(value)
   }
 
   @inlinable

@@ -17,7 +17,7 @@ package struct Message: Sendable {
     /// A candidate asks for a vote; its log ends with (`index`, `logTerm`). `context` may be
     /// `contextTransfer`.
     case vote = 5
-    /// The answer, granted unless `reject`.
+    /// The answer, granted unless `reject`. The voter knows (`commit`, `logTerm`) to be committed.
     case voteResp = 6
     /// A snapshot, described by `snapshot`; the transport streams the data itself beside it.
     case snapshot = 7
@@ -36,7 +36,7 @@ package struct Message: Sendable {
     case readIndexResp = 16
     /// Asks whether a vote would be granted in `term`, which nobody has entered yet.
     case preVote = 17
-    /// The answer, granted unless `reject`. When granted, `term` is that of the question.
+    /// The answer, like that to a vote. When granted, `term` is that of the question.
     case preVoteResp = 18
   }
 

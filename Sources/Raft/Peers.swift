@@ -6,7 +6,8 @@ struct Peers: Sendable {
   private(set) var confState: ConfState
   private(set) var quorum: JointQuorum
   private(set) var ids: [MemberID] = []
-  private(set) var isSoleVoter = false
+  /// The position of the only voter, if there is only one.
+  private(set) var soleVoter: Int?
   var progress: [Progress] = []
 
   init(_ confState: ConfState, next: LogIndex) {
@@ -40,7 +41,10 @@ struct Peers: Sendable {
     quorum = JointQuorum(confState)
     ids = newIDs
     progress = newProgress
-    isSoleVoter = confState.voters.count == 1 && confState.votersOutgoing.isEmpty
+    soleVoter = nil
+    if confState.voters.count == 1, confState.votersOutgoing.isEmpty {
+      soleVoter = position(of: confState.voters[0])
+    }
   }
 
   func position(of id: MemberID) -> Int? {
@@ -60,6 +64,12 @@ struct Peers: Sendable {
 
   /// The highest index that a quorum holds durably.
   func quorumMatch() -> LogIndex {
+    if let soleVoter { return progress[soleVoter].match }
+    return jointMatch()
+  }
+
+  @inline(never)
+  private func jointMatch() -> LogIndex {
     LogIndex(
       quorum.agreed { id in position(of: id).map { progress[$0].match.rawValue } ?? 0 }
     )

@@ -21,7 +21,7 @@ package enum ProposeError: Error, Hashable {
   case noLeader
   /// Too many uncommitted bytes wait already. Try again when some are committed.
   case dropped
-  /// The leader is handing over. Try again when there is a new one.
+  /// The leader is handing over, or was removed. Try again when there is a new one.
   case transferring
   /// An earlier change of the membership is not applied yet.
   case configurationPending

@@ -68,6 +68,9 @@ extension RaftNode {
       term: isGranted ? message.term : term
     )
     answer.reject = !isGranted
+    // A voter that was removed may be the only one left who knows that its removal is committed.
+    answer.commit = log.committed
+    answer.logTerm = log.term(at: log.committed) ?? .zero
     messagesAfterPersist.append(answer)
     if isGranted, !isPreVote {
       electionElapsed = 0
@@ -83,6 +86,9 @@ extension RaftNode {
       guard message.reject || message.term == term.next else { return }
     default:
       return
+    }
+    if message.commit > log.committed, log.term(at: message.commit) == message.logTerm {
+      log.commit(through: message.commit)
     }
     record(message.from, granted: !message.reject)
   }

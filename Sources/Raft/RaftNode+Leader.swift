@@ -14,7 +14,7 @@ extension RaftNode {
     append(.empty)
   }
 
-  private mutating func append(_ payload: Payload) {
+  mutating func append(_ payload: Payload) {
     log.append(term: term, payload)
     uncommittedBytes += payload.size + Entry.overheadBytes
     appendsDue = true
@@ -33,7 +33,7 @@ extension RaftNode {
       forward(payloads.map { Entry(term: .zero, index: .zero, payload: .normal($0)) })
       return nil
     }
-    if transferee != .none { throw .transferring }
+    if transferee != .none || retirement > .zero { throw .transferring }
     var bytes = payloads.count * Entry.overheadBytes
     for payload in payloads { bytes += payload.count }
     try admit(bytes)
@@ -53,7 +53,7 @@ extension RaftNode {
       forward([Entry(term: .zero, index: .zero, payload: .configuration(change))])
       return nil
     }
-    if transferee != .none { throw .transferring }
+    if transferee != .none || retirement > .zero { throw .transferring }
     if pendingConfiguration > log.applied { throw .configurationPending }
     do { _ = try ConfChanger.apply(change, to: peers.confState) } catch {
       throw .configurationInvalid
@@ -87,6 +87,7 @@ extension RaftNode {
     uncommittedBytes -= log.size(after: log.committed, through: index)
     log.commit(through: index)
     appendsDue = true
+    if retirement > .zero, index >= retirement { retire() }
   }
 }
 

@@ -14,7 +14,7 @@ extension RaftNode {
     peers.update(state, next: log.lastIndex + 1)
     switch role {
     case .leader:
-      if peers.isVoter(id) { adjustLeader() } else { retire() }
+      adjustLeader()
     case .candidate, .preCandidate:
       if !isPromotable { becomeFollower(term: term, leader: .none) }
     case .follower:
@@ -23,21 +23,28 @@ extension RaftNode {
     return state
   }
 
-  /// A smaller quorum may have what a larger one had not.
   private mutating func adjustLeader() {
     if transferee != .none, !peers.isVoter(transferee) { transferee = .none }
     appendsDue = true
+    if !peers.isVoter(id), retirement == .zero {
+      // Since a membership is in force only where it is applied, the remaining voters must know that
+      // the change is committed before this member goes; a quorum that stored one more entry does.
+      transferee = .none
+      append(.empty)
+      retirement = log.lastIndex
+    }
+    // A smaller quorum may have what a larger one had not.
     advanceCommit()
     answerReads()
   }
 
   /// Ends the leadership of a member that is no voter any more (dissertation, 4.2.2): what is
   /// committed is made known, and the voter that is furthest is asked to take over.
-  private mutating func retire() {
+  mutating func retire() {
     sendAppends()
     var heir: (id: MemberID, match: LogIndex)?
     for (peer, progress) in zip(peers.ids, peers.progress)
-    where peer != id && !progress.isLearner && progress.match >= (heir?.match ?? .zero) {
+    where peer != id && !progress.isLearner {
       if heir.map({ progress.match > $0.match }) ?? true { heir = (peer, progress.match) }
     }
     if let heir { sendTimeoutNow(to: heir.id) }

@@ -49,7 +49,7 @@ extension RaftNode {
     }
     let number = rounds.start(index: log.committed)
     if let own = peers.position(of: id) { peers.progress[own].readRound = number }
-    if peers.isSoleVoter {
+    if let voter = peers.soleVoter, peers.ids[voter] == id {
       answerReads()
     } else {
       broadcastHeartbeat()

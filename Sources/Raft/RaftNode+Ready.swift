@@ -21,14 +21,10 @@ extension RaftNode {
     startReads()
     if appendsDue { sendAppends() }
     takeWrite(into: &ready)
-    ready.messages = messages
-    ready.messagesAfterPersist = messagesAfterPersist
-    ready.readStates = readStates
-    ready.readsLost = readsLost
-    messages = []
-    messagesAfterPersist = []
-    readStates = []
-    readsLost = []
+    if !messages.isEmpty { swap(&ready.messages, &messages) }
+    if !messagesAfterPersist.isEmpty { swap(&ready.messagesAfterPersist, &messagesAfterPersist) }
+    if !readStates.isEmpty { swap(&ready.readStates, &readStates) }
+    if !readsLost.isEmpty { swap(&ready.readsLost, &readsLost) }
     if installing == nil {
       ready.committedEntries = log.takeApplicable(bytesMax: configuration.committedBytesMax)
     }

@@ -45,6 +45,8 @@ package struct RaftNode: Sendable {
   var transferee: MemberID = .none
   /// The last entry of the log that changes the membership and may not be applied yet.
   var pendingConfiguration: LogIndex = .zero
+  /// A leader that is no voter any more leads until this entry is committed; zero otherwise.
+  var retirement: LogIndex = .zero
   /// The weight of the entries that are not committed.
   var uncommittedBytes = 0
   /// Whether something happened that peers must hear of: entries, a commit index, a question.
@@ -158,6 +160,7 @@ extension RaftNode {
     takeoverDue = false
     transferee = .none
     pendingConfiguration = .zero
+    retirement = .zero
     uncommittedBytes = 0
     appendsDue = false
     loseReads()

@@ -1,4 +1,4 @@
-public import Base
+package import Base
 
 /// The operations that go through the log. Raw values are the field numbers of
 /// `etcdserverpb.InternalRaftRequest`, the message that every entry holds.

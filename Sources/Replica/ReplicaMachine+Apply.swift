@@ -1,6 +1,6 @@
 import Base
 import MVCC
-package import Membership
+import Membership
 import Proto
 import Raft
 

@@ -1,9 +1,9 @@
-package import Base
-package import Log
-package import MVCC
+import Base
+import Log
+import MVCC
 import Proto
-package import Raft
-package import Storage
+import Raft
+import Storage
 
 extension ReplicaMachine {
   /// Does everything that the inputs so far allow, and says what the owner has to do.
@@ -137,7 +137,8 @@ extension ReplicaMachine {
       output.release = mark
       flushedMark = nil
     }
-    guard !isFlushing, store.activeBytes >= configuration.memtableBytesMax else { return }
+    guard !isFlushing, store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush
+    else { return }
     output.flush = seal()
   }
 

@@ -40,7 +40,7 @@ package final class ReplicaMachine {
   var lastSequence: UInt64 = 0
   /// A commit index that waits for the next write: alone it is not worth one.
   var unwrittenHardState: HardState?
-  var delayedMessages: [(sequence: UInt64, message: Message)] = []
+  var delayedMessages: [(sequence: UInt64, message: Raft.Message)] = []
 
   /// Reads that wait until the store has applied their index.
   var waitingReads: [ReadState] = []
@@ -118,7 +118,7 @@ package final class ReplicaMachine {
   }
 
   /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.
-  package func receive(_ message: consuming Message) throws(RaftError) {
+  package func receive(_ message: consuming Raft.Message) throws(RaftError) {
     try raft.step(message)
   }
 
@@ -151,7 +151,7 @@ package final class ReplicaMachine {
     waitingCompactions.removeAll { $0.revision <= revision }
     for compaction in done {
       reply(to: compaction.handle) { (writer: inout ByteWriter) throws(RequestError) in
-        writer.append(compaction.answer)
+        compaction.answer.withUnsafeBytes { writer.append($0) }
       }
     }
   }

@@ -23,7 +23,7 @@ package struct ReplicaOutput {
   package var writes: [Write] = []
 
   /// Messages to peers that may leave now.
-  package var messages: [Message] = []
+  package var messages: [Raft.Message] = []
 
   /// Read requests that may be served now: everything up to their index is applied.
   package var readyReads: [UInt64] = []

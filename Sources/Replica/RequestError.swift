@@ -1,3 +1,4 @@
+package import MVCC
 import Raft
 
 /// Why a request was refused: the rows of etcd's error table that this build can meet.
@@ -27,6 +28,23 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
 }
 
 extension RequestError {
+  package init(_ error: StoreError) {
+    switch error {
+    case .keyNotProvided: self = .keyNotProvided
+    case .keyNotFound: self = .keyNotFound
+    case .valueProvided: self = .valueProvided
+    case .leaseProvided: self = .leaseProvided
+    case .leaseNotFound: self = .leaseNotFound
+    case .tooManyOperations: self = .tooManyOperations
+    case .duplicateKey: self = .duplicateKey
+    case .invalidSortOption: self = .invalidSortOption
+    case .compacted: self = .compacted
+    case .futureRevision: self = .futureRevision
+    case .noSpace: self = .noSpace
+    case .corrupt: self = .corrupt
+    }
+  }
+
   init(_ error: ProposeError) {
     switch error {
     case .noLeader, .transferring: self = .noLeader

@@ -18,6 +18,13 @@ package struct StoredMetadata: Sendable {
     self.members = members
   }
 
+  /// The start of a new cluster: nothing applied, and the founders as voters.
+  package init(founding members: MemberTable) {
+    let confState = ConfState(voters: members.voters.map(\.id))
+    self.init(
+      applied: LogMark(index: .zero, term: .zero, confState: confState), members: members)
+  }
+
   /// The key-value pairs to store: a `raftpb.SnapshotMetadata` and the member table.
   package func encoded() -> [(key: String, value: [UInt8])] {
     [
@@ -27,24 +34,13 @@ package struct StoredMetadata: Sendable {
   }
 
   /// Reads what `encoded` wrote. Returns nil when nothing was ever stored.
-  package init?(
-    _ value: (_ key: String) -> [UInt8]?
-  ) throws(StoredMetadataError) {
-    guard let applied = value(Self.appliedKey), let members = value(Self.membersKey) else {
+  package init?(_ value: (_ key: String) throws -> [UInt8]?) throws {
+    guard let applied = try value(Self.appliedKey), let members = try value(Self.membersKey) else {
       return nil
     }
-    do {
-      self.applied = try LogMark(decoding: applied)
-      self.members = try MemberTable(decoding: members)
-    } catch {
-      throw StoredMetadataError.damaged(String(describing: error))
-    }
+    self.applied = try LogMark(decoding: applied)
+    self.members = try MemberTable(decoding: members)
   }
-}
-
-/// Why the store's own metadata could not be read.
-package enum StoredMetadataError: Error, Equatable {
-  case damaged(String)
 }
 
 extension LogMark {
@@ -58,9 +54,7 @@ extension LogMark {
   }
 
   init(decoding bytes: [UInt8]) throws(DecodeError) {
-    let message = try bytes.withUnsafeBytes { bytes throws(DecodeError) in
-      try Raftpb.SnapshotMetadata(decoding: bytes)
-    }
+    let message = try Raftpb.SnapshotMetadata(decoding: bytes)
     index = LogIndex(message.index)
     term = Term(message.term)
     confState = ConfState(message.confState ?? Raftpb.ConfState())

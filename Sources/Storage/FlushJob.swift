@@ -4,10 +4,11 @@ import Synchronization
 /// A sealed memtable and the metadata of its state, on their way into the store below.
 ///
 /// The flusher calls `run()` until it does not throw, then `TieredStorage.finish(_:)`, job by job
-/// in the order of the seals.
+/// in the order of the seals. The storage must outlive its jobs.
 package final class FlushJob: @unchecked Sendable {
-  // Safe to share: fields that change belong to the flusher.
-  private let storage: TieredStorage
+  // Safe to share: only the flusher changes fields; `deletions` under the storage's lock, since
+  // other threads count them.
+  private unowned let storage: TieredStorage
   let table: Memtable?
   let metadata: [(key: String, value: [UInt8])]
   let installs: Int
@@ -39,7 +40,7 @@ package final class FlushJob: @unchecked Sendable {
       let skipped = takeSkipped()
       try storage.base.commit(
         RevisionBatch(metadata: metadata, deletions: [], table: table, skipped: skipped.revisions))
-      deletions = skipped.remaining
+      storage.shared.withLock { _ in deletions = skipped.remaining }
       committed = true
     }
   }

@@ -165,8 +165,8 @@ package final class TieredStorage: @unchecked Sendable {
 
   /// Replaces everything, memtables included, with the copy at `path`. Writer only.
   ///
-  /// Jobs that are not finished become void, waiting deletions are forgotten. Readers that are in
-  /// use keep the old state until they end.
+  /// Jobs that are not finished become void, waiting deletions are forgotten. A reader in use keeps
+  /// what it has pinned; a revision of the old state that it has not looked up yet may be gone.
   package func install(from path: String) throws(StorageError) {
     try commits.withLock { commitInstalls throws(StorageError) in
       try base.install(from: path)
@@ -194,5 +194,19 @@ package final class TieredStorage: @unchecked Sendable {
 
   func remove(_ slot: ReaderSlot) {
     shared.withLock { shared in shared.readers.removeAll { $0 === slot } }
+  }
+}
+
+extension TieredStorage {
+  /// `RevisionStorage.defragment()` for the store below; memtables are not concerned. Call it on a
+  /// background thread other than the flusher.
+  package func defragment() throws(StorageError) {
+    try base.defragment()
+  }
+
+  /// Writes a compact, durable copy of what has been flushed, metadata included. Seal and run the
+  /// jobs first to have everything in it. On a background thread.
+  package func copySnapshot(to path: String) throws(StorageError) {
+    try base.copyCompacted(to: path)
   }
 }

@@ -1,3 +1,4 @@
+import Base
 import MVCC
 import Testing
 
@@ -31,16 +32,22 @@ private struct NaiveIndex {
     }
   }
 
-  mutating func compact(at revision: Int64) {
+  /// Returns what it drops.
+  mutating func compact(at revision: Int64) -> [ChangeRevision] {
+    var dropped: [ChangeRevision] = []
     for index in entries.indices {
       guard let keep = entries[index].changes.lastIndex(where: { $0.main <= revision }) else {
         continue
       }
       let kept = entries[index].changes[keep]
       let drop = kept.isTombstone && kept.main < revision ? keep + 1 : keep
+      dropped += entries[index].changes.prefix(drop).map {
+        ChangeRevision(main: $0.main, sub: Int64($0.sub))
+      }
       entries[index].changes.removeFirst(drop)
     }
     entries.removeAll { $0.changes.isEmpty }
+    return dropped
   }
 
   func keys(from key: [UInt8], to end: [UInt8], at revision: Int64) -> [[UInt8]] {
@@ -98,12 +105,14 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
       }
       if random.oneIn(400) {
         compacted = max(compacted, main - Int64(random.below(300)))
-        var cursor: [UInt8]?
+        var cursor: CompactionCursor?
+        var dropped: [ChangeRevision] = []
         repeat {
-          cursor = index.compactStep(at: compacted, after: cursor, keysMax: 1 + random.below(40))
+          cursor = index.compactStep(
+            at: compacted, from: cursor, workMax: 1 + random.below(40), into: &dropped)
           if rounds < 2000 { try #require(index.brokenInvariant() == nil, "seed \(seed)") }
         } while cursor != nil
-        naive.compact(at: compacted)
+        #expect(dropped.sorted() == naive.compact(at: compacted).sorted(), "seed \(seed)")
       }
       if random.oneIn(rounds < 2000 ? 3 : 300) {
         let problem = index.brokenInvariant()
@@ -150,10 +159,7 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
         _ = withKey(number) { index.delete($0, main: base + 50_000, sub: UInt32(number)) }
       }
       #expect(index.brokenInvariant() == nil)
-      var cursor: [UInt8]?
-      repeat {
-        cursor = index.compactStep(at: base + 50_001, after: cursor, keysMax: 1000)
-      } while cursor != nil
+      #expect(compactAll(index, at: base + 50_001) == 40_000)
       #expect(index.keyCount == 0)
       #expect(index.height == 1)
       #expect(index.brokenInvariant() == nil)
@@ -165,10 +171,10 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
     let index = KeyIndex()
     _ = withKey(1) { index.put($0, main: 2, sub: 0, hasLease: false) }
     _ = withKey(1) { index.delete($0, main: 3, sub: 0) }
-    #expect(index.compactStep(at: 3, after: nil, keysMax: 10) == nil)
+    #expect(compactAll(index, at: 3) == 1)
     let kept = withKey(1) { index.changes(of: $0) }
     #expect(kept == [KeyChange(main: 3, sub: 0, isTombstone: true)])
-    #expect(index.compactStep(at: 4, after: nil, keysMax: 10) == nil)
+    #expect(compactAll(index, at: 4) == 1)
     #expect(index.keyCount == 0)
   }
 
@@ -181,8 +187,20 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
     for main in stride(from: Int64(2), to: 1_000_001, by: 9973) {
       #expect(withKey(1) { index.change(of: $0, at: main) }?.main == main)
     }
-    #expect(index.compactStep(at: 999_999, after: nil, keysMax: 10) == nil)
+    #expect(compactAll(index, at: 999_999) == 999_997)
     #expect(withKey(1) { index.changes(of: $0) }.map(\.main) == [999_999, 1_000_000, 1_000_001])
+  }
+
+  /// Compacts to the end in steps and returns how many changes went.
+  private func compactAll(_ index: KeyIndex, at revision: Int64) -> Int {
+    var cursor: CompactionCursor?
+    var dropped: [ChangeRevision] = []
+    repeat {
+      let before = dropped.count
+      cursor = index.compactStep(at: revision, from: cursor, workMax: 1000, into: &dropped)
+      #expect(dropped.count - before <= 2000)
+    } while cursor != nil
+    return dropped.count
   }
 
   private func withKey<Result>(

@@ -29,9 +29,12 @@ struct Checker {
   mutating func check(_ members: [TestMember], _ at: Int) throws {
     guard members[at].isRunning else { return }
     let role = members[at].node.role
+    let isOrWasLeader = role == .leader || rolesSeen[at] == .leader
     if role == .leader, rolesSeen[at] != .leader { try checkNewLeader(members[at].node) }
     rolesSeen[at] = role
-    if members[at].node.commit > commitsSeen[at] { try checkCommits(members, at) }
+    if members[at].node.commit > commitsSeen[at] {
+      try checkCommits(members, at, isOrWasLeader)
+    }
   }
 
   /// Election safety and leader completeness.
@@ -53,7 +56,11 @@ struct Checker {
   }
 
   /// State machine safety, and that nothing commits before a quorum of disks has it.
-  private mutating func checkCommits(_ members: [TestMember], _ at: Int) throws {
+  private mutating func checkCommits(
+    _ members: [TestMember],
+    _ at: Int,
+    _ isOrWasLeader: Bool
+  ) throws {
     let node = members[at].node
     var index = max(commitsSeen[at] + 1, node.firstIndex)
     commitsSeen[at] = node.commit
@@ -69,6 +76,10 @@ struct Checker {
         guard index == committed + 1 else { throw fail("\(node.id) skips to \(index)") }
         terms.append(entry.term)
         digests.append(TestMachine.chain(digests.last ?? 0, entry))
+        // (A leader that was removed may have left with this commit.)
+        guard isOrWasLeader else {
+          throw fail("\(node.id) commits \(entry.index) before any leader does")
+        }
         if index == node.commit { try checkDurable(members, node, entry) }
       }
       index = index + 1
@@ -76,9 +87,6 @@ struct Checker {
   }
 
   private func checkDurable(_ members: [TestMember], _ node: RaftNode, _ entry: Entry) throws {
-    guard node.role == .leader else {
-      throw fail("\(node.id) commits \(entry.index) before any leader does")
-    }
     let result = JointQuorum(node.confState).result { id in
       members[Int(id.rawValue) - 1].disk.term(at: entry.index) == entry.term
     }

@@ -206,19 +206,23 @@ extension Simulation {
     side = side.map { _ in 0 }
     var target: LogIndex?
     for _ in 0..<Self.healTicksMax {
-      let membership = latestMembership()
+      let (membership, isKnown) = latestMembership()
       for at in members.indices {
-        let isMember = membership.contains(members[at].node.id)
-        if isMember, !members[at].isRunning { try restart(at) }
-        if !isMember { members[at].crash() }
+        // A removed member stays until it has stepped down and one that stays knows.
+        let isWanted =
+          !isKnown || membership.contains(members[at].node.id) || members[at].node.role == .leader
+        if isWanted, !members[at].isRunning { try restart(at) }
+        if !isWanted { members[at].crash() }
         if members[at].isRunning { members[at].node.tick() }
       }
       try settle()
       guard let leader = members.firstIndex(where: { $0.isRunning && $0.node.role == .leader })
       else { continue }
       if let target, target <= members[leader].machine.applied,
-        membership == latestMembership(),
-        members.allSatisfy({ !$0.isRunning || $0.machine.applied == checker.committed })
+        isKnown, membership == latestMembership().members,
+        members.allSatisfy({
+          !membership.contains($0.node.id) || $0.machine.applied == checker.committed
+        })
       {
         return
       }
@@ -232,10 +236,13 @@ extension Simulation {
     )
   }
 
-  private func latestMembership() -> [MemberID] {
+  /// The newest membership that any member has applied, and whether one that is in it has.
+  private func latestMembership() -> (members: [MemberID], isKnown: Bool) {
     let latest = members.max { $0.machine.applied < $1.machine.applied }
-    guard let state = latest?.machine.confState else { return [] }
-    return Set(state.voters).union(state.votersOutgoing).union(state.learners).sorted()
+    guard let state = latest?.machine.confState else { return ([], false) }
+    let all = Set(state.voters).union(state.votersOutgoing).union(state.learners).sorted()
+    let isKnown = members.contains { all.contains($0.node.id) && $0.machine.confState == state }
+    return (all, isKnown)
   }
 
   private mutating func settle() throws {

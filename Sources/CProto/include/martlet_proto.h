@@ -110,7 +110,8 @@ ProtobufCMessage *martlet_decode(
   const martlet_message *message, const uint8_t *bytes, size_t count, martlet_arena *arena,
   martlet_status *status);
 
-// A .proto file as server reflection hands it out: a serialized google.protobuf.FileDescriptorProto.
+// A .proto file as server reflection hands it out: a serialized
+// google.protobuf.FileDescriptorProto.
 typedef struct martlet_file {
   const char *name;
   const uint8_t *bytes;

@@ -102,6 +102,20 @@ final class FileHandle<Files: FileSystem>: Sendable {
     self.path = path
   }
 
+  /// Reads `range`, or what of it lies in the file, into a block of its own.
+  func block(_ range: Range<Int>) throws(LogError) -> ByteBlock {
+    let count = range.count
+    let base = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 16)
+    let target = UnsafeMutableRawBufferPointer(start: base, count: count)
+    do {
+      let read = try files.read(file, into: target, at: range.lowerBound)
+      return ByteBlock(adopting: base, count: read)
+    } catch {
+      base.deallocate()
+      throw LogError(error)
+    }
+  }
+
   deinit {
     files.close(file)
   }
@@ -122,6 +136,6 @@ extension LogError {
 /// The system's words for an errno.
 func errorText(_ code: Int32) -> String {
   var buffer = [CChar](repeating: 0, count: 128)
-  guard let text = strerror_r(code, &buffer, buffer.count) else { return "unknown" }
-  return String(cString: text)
+  guard strerror_r(code, &buffer, buffer.count) == 0 else { return "unknown" }
+  return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init), as: UTF8.self)
 }

@@ -1,40 +1,56 @@
+package import Base
+
+/// Where a compaction of the index goes on.
+package struct CompactionCursor: Sendable {
+  fileprivate var key: [UInt8]
+  /// Whether the key itself is not done yet.
+  fileprivate var isInclusive: Bool
+}
+
 // Forgetting old changes, a step at a time.
 extension KeyIndex {
-  /// Compacts up to `keysMax` keys at main revision `revision`, starting after `cursor` (from the
-  /// first key when that is nil). Returns the cursor of the next step, or nil after the last key.
+  /// Compacts at main revision `revision`, starting at `cursor` (at the first key when that is
+  /// nil), until it has looked at and dropped about `workMax` keys and changes together. Adds the
+  /// dropped changes to `dropped`. Returns the cursor of the next step, or nil after the last key.
   package func compactStep(
-    at revision: Int64, after cursor: [UInt8]?, keysMax: Int
-  ) -> [UInt8]? {
+    at revision: Int64, from cursor: CompactionCursor?, workMax: Int,
+    into dropped: inout [ChangeRevision]
+  ) -> CompactionCursor? {
     var emptied: [KeyPointer] = []
-    var last: KeyPointer?
-    var visited = 0
-    var leaf = root
-    var position = 0
-    if let cursor {
-      let place = cursor.withUnsafeBytes { seek($0) }
-      leaf = place.leaf
-      position = place.isEqual ? place.position + 1 : place.position
-    } else {
-      while !leaf.isLeaf { leaf = leaf.children[0] }
-    }
+    var work = 0
+    var next: CompactionCursor?
+    var (leaf, position) = place(of: cursor)
     walk: while true {
       while position < leaf.count {
-        if visited == keysMax { break walk }
         let record = leaf.record(position)
-        if record.compact(at: revision) { emptied.append(record.pointer) }
-        last = record.pointer
-        visited += 1
+        let before = dropped.count
+        let outcome = record.compact(at: revision, countMax: workMax, into: &dropped)
+        work += 1 + dropped.count - before
+        if outcome == .emptied { emptied.append(record.pointer) }
+        if outcome == .unfinished || work >= workMax {
+          next = CompactionCursor(
+            key: [UInt8](record.key), isInclusive: outcome == .unfinished)
+          break walk
+        }
         position += 1
       }
-      guard let next = leaf.next else {
-        last = nil
-        break
-      }
-      leaf = next
+      guard let right = leaf.next else { break }
+      leaf = right
       position = 0
     }
-    let nextCursor = last.map { [UInt8]($0.bytes) }
     for key in emptied { remove(key.bytes) }
-    return nextCursor
+    return next
+  }
+
+  private func place(of cursor: CompactionCursor?) -> (leaf: IndexNode, position: Int) {
+    guard let cursor else {
+      var leaf = root
+      while !leaf.isLeaf { leaf = leaf.children[0] }
+      return (leaf, 0)
+    }
+    let place = cursor.key.withUnsafeBytes { seek($0) }
+    return (
+      place.leaf, place.isEqual && !cursor.isInclusive ? place.position + 1 : place.position
+    )
   }
 }

@@ -1,3 +1,5 @@
+import Base
+
 /// A change of one key as the index keeps it: 16 bytes.
 @frozen
 package struct KeyChange: Equatable, Sendable {
@@ -180,17 +182,32 @@ struct KeyRecord {
     isLive = !change.isTombstone
   }
 
-  /// Forgets what compaction at main revision `revision` drops. Returns whether nothing is left.
+  /// What a compaction left of a record.
+  enum Compacted {
+    case kept
+    /// Nothing is left: the key goes.
+    case emptied
+    /// There is more to drop than was allowed.
+    case unfinished
+  }
+
+  /// Forgets what compaction at main revision `revision` drops, the oldest first, at most
+  /// `countMax` changes, and adds that to `dropped`.
   ///
   /// A tombstone exactly at `revision` stays until a later compaction, so that a watch opened
   /// there still sees the delete.
-  func compact(at revision: Int64) -> Bool {
-    if modMain <= revision {
-      RevisionHistory.free(history)
-      history = nil
-      return !isLive && modMain < revision
+  func compact(
+    at revision: Int64, countMax: Int, into dropped: inout [ChangeRevision]
+  ) -> Compacted {
+    if let old = history {
+      let isNewestKept = modMain <= revision
+      let step = old.compacted(
+        at: revision, keepingLast: !isNewestKept, countMax: countMax, into: &dropped)
+      history = step.history
+      if !step.isDone { return .unfinished }
     }
-    history = history?.compacted(at: revision)
-    return false
+    guard !isLive && modMain < revision else { return .kept }
+    dropped.append(ChangeRevision(main: modMain, sub: Int64(modSub)))
+    return .emptied
   }
 }

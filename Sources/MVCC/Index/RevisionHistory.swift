@@ -1,3 +1,5 @@
+import Base
+
 #if canImport(Glibc)
   import Glibc
 #endif
@@ -12,6 +14,8 @@
 struct RevisionHistory {
   private static let headerBytes = 32
   private static let capacityFirst = 2
+  /// A block of this size or less is not worth shrinking.
+  private static let capacityKeptMin = 16
   /// From here on a block grows by a quarter instead of doubling.
   private static let capacityDoubledMax = 4096
 
@@ -107,22 +111,36 @@ struct RevisionHistory {
     return low
   }
 
-  /// What compaction at `revision` leaves; nil, and the memory freed, when that is nothing.
-  func compacted(at revision: Int64) -> RevisionHistory? {
-    let position = upperBound(revision)
-    guard position > first else { return self }
-    let last = slots[position - 1]
-    first = last.isTombstone && last.main < revision ? position : position - 1
+  /// Drops, oldest first and at most `countMax`, what compaction at `revision` leaves unreachable,
+  /// and adds it to `dropped`. No history, and the memory freed, when nothing is left.
+  ///
+  /// - Parameter keepingLast: whether the newest change at or before `revision` is among these and
+  ///   stays, unless it is a tombstone before `revision`.
+  func compacted(
+    at revision: Int64, keepingLast: Bool, countMax: Int, into dropped: inout [ChangeRevision]
+  ) -> (history: RevisionHistory?, isDone: Bool) {
+    var target = upperBound(revision)
+    if keepingLast && target > first {
+      let last = slots[target - 1]
+      if !last.isTombstone || last.main == revision { target -= 1 }
+    }
+    let stop = min(target, first + countMax)
+    for slot in first..<stop {
+      dropped.append(ChangeRevision(main: slots[slot].main, sub: Int64(slots[slot].sub)))
+    }
+    first = stop
     if first == end {
       Self.free(self)
-      return nil
+      return (nil, true)
     }
-    // Give memory back once a quarter or less is in use.
+    return (shrunk(), stop == target)
+  }
+
+  /// Gives memory back once a quarter or less is in use.
+  private func shrunk() -> RevisionHistory {
     let count = end - first
-    if capacity > 16 && count <= capacity / 4 {
-      slide()
-      return Self.resize(self, capacity: max(count + count / 4, Self.capacityFirst))
-    }
-    return self
+    guard capacity > Self.capacityKeptMin && count <= capacity / 4 else { return self }
+    slide()
+    return Self.resize(self, capacity: max(count + count / 4, Self.capacityFirst))
   }
 }

@@ -6,7 +6,8 @@ package import Base
 /// at what it returns, and reports with `finished`. Times are nanoseconds of any monotonic clock.
 package struct AutoCompactor: Sendable {
   package enum Policy: Hashable, Sendable {
-    /// Keeps what was current within the last so many nanoseconds (more than 0).
+    /// Keeps what was current within the last so many nanoseconds (more than 0), and up to one
+    /// check longer.
     case periodic(nanoseconds: UInt64)
     /// Keeps the newest so many revisions (more than 0).
     case revision(count: Int64)
@@ -33,7 +34,7 @@ package struct AutoCompactor: Sendable {
   package init(policy: Policy, now: UInt64, revision: Revision) {
     self.policy = policy
     lastSuccess = now
-    nextCheck = now
+    nextCheck = 0
     if case .periodic = policy { samples = [revision] }
     nextCheck = now + checkInterval
   }
@@ -48,7 +49,7 @@ package struct AutoCompactor: Sendable {
     return max(compactionInterval / Self.checksPerInterval, 1)
   }
 
-  /// Samples that reach back one whole period.
+  /// Samples that reach back one whole period at every check.
   private var sampleCountMax: Int {
     guard case .periodic(let period) = policy else { return 0 }
     return Int(clamping: period / checkInterval) + 1
@@ -113,7 +114,8 @@ extension AutoCompactor.Policy {
       } else {
         throw .invalid(
           "\(flag): expected a duration like 5m or a number of hours, found "
-            + "\(retention.debugDescription).")
+            + "\(retention.debugDescription)."
+        )
       }
       guard period > .zero else { return nil }
       self = .periodic(nanoseconds: UInt64(GoDuration.nanoseconds(period)))
@@ -121,13 +123,15 @@ extension AutoCompactor.Policy {
       guard let count = Int64(retention.isEmpty ? "0" : retention), count >= 0 else {
         throw .invalid(
           "\(flag): mode revision expects a number of revisions, found "
-            + "\(retention.debugDescription).")
+            + "\(retention.debugDescription)."
+        )
       }
       guard count > 0 else { return nil }
       self = .revision(count: count)
     default:
       throw .invalid(
-        "--auto-compaction-mode must be periodic or revision (is \(mode.debugDescription)).")
+        "--auto-compaction-mode must be periodic or revision (is \(mode.debugDescription))."
+      )
     }
   }
 }

@@ -59,7 +59,11 @@ enum ConfigurationFile {
         for (key, value) in entries {
           let inner = key.string ?? ""
           try content.add(
-            section[inner] ?? "", value, label: "\(name).\(inner)", path: path)
+            section[inner] ?? "",
+            value,
+            label: "\(name).\(inner)",
+            path: path
+          )
         }
       } else {
         try content.add(name, value, label: name, path: path)
@@ -78,12 +82,14 @@ enum ConfigurationFile {
       uniqueKeysWithValues: securityKeys.map { ($0, $0) } + [
         ("crl-file", "client-crl-file"), ("client-crl-file", "client-crl-file"),
         ("allowed-hostname", "client-cert-allowed-hostname"),
-      ]),
+      ]
+    ),
     "peer-transport-security": Dictionary(
       uniqueKeysWithValues: securityKeys.map { ($0, "peer-\($0)") } + [
         ("crl-file", "peer-crl-file"), ("peer-crl-file", "peer-crl-file"),
         ("allowed-cn", "peer-cert-allowed-cn"), ("allowed-hostname", "peer-cert-allowed-hostname"),
-      ]),
+      ]
+    ),
     "socket-options": [
       "reuse-port": "socket-reuse-port", "reuse-address": "socket-reuse-address",
     ],
@@ -103,7 +109,10 @@ enum ConfigurationFile {
 
 extension ConfigurationFile.Content {
   fileprivate mutating func add(
-    _ name: String, _ node: Node, label: String, path: String
+    _ name: String,
+    _ node: Node,
+    label: String,
+    path: String
   ) throws(ConfigurationError) {
     guard let flag = FlagTable.flag(name) else {
       unknownKeys.append(label)
@@ -125,7 +134,7 @@ extension ConfigurationFile.Content {
         texts.append(scalar.string)
       }
       values.append((flag, texts.joined(separator: ",")))
-    } else if case .list(let slot) = flag.kind, slot == \.featureGates, let gates = node.mapping {
+    } else if flag.name == "feature-gates", let gates = node.mapping {
       let texts = gates.map { "\($0.key.string ?? "")=\($0.value.string ?? "")" }
       values.append((flag, texts.joined(separator: ",")))
     } else {

@@ -3,6 +3,11 @@ package struct ConfigurationNotice: Hashable, Sendable {
   package let message: String
   /// The flag, variable or key that it is about.
   package let setting: String
+
+  package init(message: String, setting: String) {
+    self.message = message
+    self.setting = setting
+  }
 }
 
 /// A configuration together with what there is to say about how it came to be.
@@ -27,7 +32,8 @@ struct ConfigurationLoader {
 
   /// Reads everything and checks it.
   static func load(
-    flags: CommandLineFlags, environment: [String: String]
+    flags: CommandLineFlags,
+    environment: [String: String]
   ) throws(ConfigurationError) -> LoadedConfiguration {
     var loader = ConfigurationLoader()
     let path =
@@ -66,7 +72,9 @@ struct ConfigurationLoader {
   }
 
   private mutating func takeFile(
-    _ path: String, _ flags: CommandLineFlags, _ environment: [String: String]
+    _ path: String,
+    _ flags: CommandLineFlags,
+    _ environment: [String: String]
   ) throws(ConfigurationError) {
     let content = try ConfigurationFile.read(path: path)
     for (flag, text) in content.values { given[flag.name] = (text, .file(path)) }
@@ -94,7 +102,9 @@ struct ConfigurationLoader {
   }
 
   private mutating func apply(
-    _ flag: Flag, _ text: String, _ source: Source
+    _ flag: Flag,
+    _ text: String,
+    _ source: Source
   ) throws(ConfigurationError) {
     var target = flag
     var setting = "--\(flag.name)"
@@ -141,7 +151,8 @@ struct ConfigurationLoader {
     if given["listen-client-urls"] != nil && given["advertise-client-urls"] == nil {
       throw .invalid(
         "--advertise-client-urls is needed when --listen-client-urls is set: a member that "
-          + "listens on chosen addresses must say which ones clients can reach.")
+          + "listens on chosen addresses must say which ones clients can reach."
+      )
     }
     if given["initial-cluster"] == nil,
       configuration.name != "default" || given["initial-advertise-peer-urls"] != nil

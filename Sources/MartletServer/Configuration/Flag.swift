@@ -1,10 +1,12 @@
 /// One flag of the server: the table of them is what the command line, the environment, the
 /// configuration file and `--help` go by.
 package struct Flag: Sendable {
-  typealias Slot<Value> = WritableKeyPath<ServerConfiguration, Value> & Sendable
+  typealias Slot<Value> = WritableKeyPath<ServerConfiguration, Value>
 
   /// What a value looks like and where it goes; no slot when nothing reads it yet.
-  enum Kind: Sendable {
+  ///
+  /// Safe to share: a slot is a literal key path, which captures nothing that changes.
+  enum Kind: @unchecked Sendable {
     case text(Slot<String>?)
     case choice([String], Slot<String>?)
     case state
@@ -55,8 +57,12 @@ package struct Flag: Sendable {
   package let help: String
 
   init(
-    _ name: String, _ kind: Kind, _ defaultText: String, _ group: Group,
-    _ effect: Effect = .works, _ help: String
+    _ name: String,
+    _ kind: Kind,
+    _ defaultText: String,
+    _ group: Group,
+    _ effect: Effect,
+    _ help: String
   ) {
     self.name = name
     self.kind = kind
@@ -66,9 +72,21 @@ package struct Flag: Sendable {
     self.help = help
   }
 
+  /// A flag that works.
+  init(
+    _ name: String,
+    _ kind: Kind,
+    _ defaultText: String,
+    _ group: Group,
+    _ help: String
+  ) {
+    self.init(name, kind, defaultText, group, .works, help)
+  }
+
   /// The environment variable that sets the flag.
   package var environmentName: String {
-    "ETCD_" + name.uppercased().split(separator: "-", omittingEmptySubsequences: false)
+    "ETCD_"
+      + name.uppercased().split(separator: "-", omittingEmptySubsequences: false)
       .joined(separator: "_")
   }
 
@@ -106,7 +124,9 @@ extension Flag {
   /// Throws what was expected, e.g. "expected true or false". `allowsNanoseconds`: a duration may
   /// be an integer, as etcd's files have it.
   func apply(
-    _ text: String, to configuration: inout ServerConfiguration, allowsNanoseconds: Bool
+    _ text: String,
+    to configuration: inout ServerConfiguration,
+    allowsNanoseconds: Bool
   ) throws(Mismatch) {
     switch kind {
     case .text(let slot):
@@ -146,7 +166,9 @@ extension Flag {
   }
 
   private func applyDuration(
-    _ text: String, _ slot: Slot<Duration>?, _ configuration: inout ServerConfiguration,
+    _ text: String,
+    _ slot: Slot<Duration>?,
+    _ configuration: inout ServerConfiguration,
     _ allowsNanoseconds: Bool
   ) throws(Mismatch) {
     let integer = allowsNanoseconds ? Int64(text) : nil

@@ -20,21 +20,31 @@ extension FlagTable {
       gate("experimental-set-member-localaddr", "SetMemberLocalAddr"),
     ]
 
-  private static let newOnes = [
-    String: Flag
-  ](
-    uniqueKeysWithValues: (security + monitoring + tracing + tuning).map { ($0.name, $0) })
+  private static let newOnes: [String: Flag] = Dictionary(
+    uniqueKeysWithValues: (member + clustering + security + monitoring + tracing + tuning)
+      .map { ($0.name, $0) }
+  )
 
   private static func renamed(_ name: String) -> Flag {
     Flag(
-      "experimental-\(name)", newOnes[name]?.kind ?? .text(nil),
-      newOnes[name]?.defaultText ?? "", .old, .renamed(to: name), "Now --\(name).")
+      "experimental-\(name)",
+      newOnes[name]?.kind ?? .text(nil),
+      newOnes[name]?.defaultText ?? "",
+      .old,
+      .renamed(to: name),
+      "Now --\(name)."
+    )
   }
 
   private static func gate(_ name: String, _ gate: String) -> Flag {
     Flag(
-      name, .gate(gate), gate == "TxnModeWriteWithSharedBuffer" ? "true" : "false", .old,
-      .renamed(to: "feature-gates"), "Now --feature-gates=\(gate)=true.")
+      name,
+      .gate(gate),
+      gate == "TxnModeWriteWithSharedBuffer" ? "true" : "false",
+      .old,
+      .renamed(to: "feature-gates"),
+      "Now --feature-gates=\(gate)=true."
+    )
   }
 
   static let gone: [Flag] = [
@@ -53,7 +63,10 @@ extension FlagTable {
   ]
 
   private static func old(
-    _ name: String, _ kind: Flag.Kind, _ defaultText: String, _ why: String
+    _ name: String,
+    _ kind: Flag.Kind,
+    _ defaultText: String,
+    _ why: String
   ) -> Flag {
     Flag(name, kind, defaultText, .old, .gone(why), "No effect: \(why).")
   }

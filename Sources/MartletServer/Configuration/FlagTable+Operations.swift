@@ -1,46 +1,101 @@
 extension FlagTable {
   static let monitoring: [Flag] = [
     Flag(
-      "enable-pprof", .bool(nil), "false", .monitoring, .acceptedWithoutEffect,
-      "Serves Go's profiles under /debug/pprof/; there is nothing like them here."),
+      "enable-pprof",
+      .bool(nil),
+      "false",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "Serves Go's profiles under /debug/pprof/; there is nothing like them here."
+    ),
     Flag(
-      "metrics", .choice(["basic", "extensive"], \.metrics), "basic", .monitoring,
-      .acceptedWithoutEffect, "How much the metrics say."),
+      "metrics",
+      .choice(["basic", "extensive"], \.metrics),
+      "basic",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "How much the metrics say."
+    ),
     Flag(
-      "listen-metrics-urls", .list(\.listenMetricsURLs), "", .monitoring, .acceptedWithoutEffect,
-      "URLs of their own for the metrics and health checks."),
+      "listen-metrics-urls",
+      .list(\.listenMetricsURLs),
+      "",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "URLs of their own for the metrics and health checks."
+    ),
     Flag(
-      "warning-unary-request-duration", .duration(\.warningUnaryRequestDuration), "300ms",
-      .monitoring, "A request that takes longer is written to the log."),
+      "warning-unary-request-duration",
+      .duration(\.warningUnaryRequestDuration),
+      "300ms",
+      .monitoring,
+      "A request that takes longer is written to the log."
+    ),
     Flag(
-      "warning-apply-duration", .duration(nil), "100ms", .monitoring, .acceptedWithoutEffect,
-      "An apply that takes longer is written to the log."),
+      "warning-apply-duration",
+      .duration(nil),
+      "100ms",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "An apply that takes longer is written to the log."
+    ),
     Flag(
-      "corrupt-check-time", .duration(nil), "0s", .monitoring, .acceptedWithoutEffect,
-      "Time between two comparisons of the members' data."),
+      "corrupt-check-time",
+      .duration(nil),
+      "0s",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "Time between two comparisons of the members' data."
+    ),
     Flag(
-      "compact-hash-check-time", .duration(nil), "1m", .monitoring, .acceptedWithoutEffect,
-      "Time between two comparisons of the members' compaction hashes."),
+      "compact-hash-check-time",
+      .duration(nil),
+      "1m",
+      .monitoring,
+      .acceptedWithoutEffect,
+      "Time between two comparisons of the members' compaction hashes."
+    ),
   ]
 
   static let logging: [Flag] = [
     Flag("logger", .choice(["zap"], nil), "zap", .logging, "Only zap; its format is kept."),
     Flag(
-      "log-outputs", .list(\.logOutputs), "default", .logging,
-      "stderr, stdout or paths of files, with commas. default is stderr."),
+      "log-outputs",
+      .list(\.logOutputs),
+      "default",
+      .logging,
+      "stderr, stdout or paths of files, with commas. default is stderr."
+    ),
     Flag(
-      "log-level", .choice(LogSettings.levelNames, \.logLevel), "info", .logging,
-      "The least level that is written."),
+      "log-level",
+      .choice(LogSettings.levelNames, \.logLevel),
+      "info",
+      .logging,
+      "The least level that is written."
+    ),
     Flag(
-      "log-format", .choice(["json", "console"], \.logFormat), "json", .logging,
-      "One JSON object per line, or text for people."),
+      "log-format",
+      .choice(["json", "console"], \.logFormat),
+      "json",
+      .logging,
+      "One JSON object per line, or text for people."
+    ),
     Flag(
-      "enable-log-rotation", .bool(nil), "false", .logging, .acceptedWithoutEffect,
-      "Rotates log files."),
+      "enable-log-rotation",
+      .bool(nil),
+      "false",
+      .logging,
+      .acceptedWithoutEffect,
+      "Rotates log files."
+    ),
     Flag(
-      "log-rotation-config-json", .text(nil),
+      "log-rotation-config-json",
+      .text(nil),
       #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
-      .logging, .acceptedWithoutEffect, "When and how log files are rotated."),
+      .logging,
+      .acceptedWithoutEffect,
+      "When and how log files are rotated."
+    ),
   ]
 
   static let tracing: [Flag] = [
@@ -52,7 +107,10 @@ extension FlagTable {
   ]
 
   private static func trace(
-    _ name: String, _ kind: Flag.Kind, _ defaultText: String, _ help: String
+    _ name: String,
+    _ kind: Flag.Kind,
+    _ defaultText: String,
+    _ help: String
   ) -> Flag {
     Flag(name, kind, defaultText, .tracing, .acceptedWithoutEffect, help)
   }
@@ -61,8 +119,11 @@ extension FlagTable {
     tune("max-wals", .integer(nil), "5", "Log files to keep; the log here keeps what it needs."),
     tune("memory-mlock", .bool(nil), "false", "Locks the store's pages in memory."),
     tune(
-      "backend-bbolt-freelist-type", .choice(["map", "array"], nil), "map",
-      "How bbolt keeps its free list; the store here is another."),
+      "backend-bbolt-freelist-type",
+      .choice(["map", "array"], nil),
+      "map",
+      "How bbolt keeps its free list; the store here is another."
+    ),
     tune("backend-batch-interval", .duration(nil), "", "Longest time between store commits."),
     tune("backend-batch-limit", .integer(nil), "0", "Most operations between store commits."),
     tune("raft-read-timeout", .duration(nil), "5s", "Time to read from another member."),
@@ -70,23 +131,37 @@ extension FlagTable {
     tune("compaction-batch-limit", .integer(nil), "1000", "Revisions compacted in one go."),
     tune("compaction-sleep-interval", .duration(nil), "10ms", "Pause between two of those."),
     tune(
-      "bootstrap-defrag-threshold-megabytes", .integer(nil), "0",
-      "Defragments at start when this much would be won; 0 never does."),
+      "bootstrap-defrag-threshold-megabytes",
+      .integer(nil),
+      "0",
+      "Defragments at start when this much would be won; 0 never does."
+    ),
     tune("downgrade-check-time", .duration(nil), "5s", "Time between looks for a downgrade."),
   ]
 
   private static func tune(
-    _ name: String, _ kind: Flag.Kind, _ defaultText: String, _ help: String
+    _ name: String,
+    _ kind: Flag.Kind,
+    _ defaultText: String,
+    _ help: String
   ) -> Flag {
     Flag(name, kind, defaultText, .tuning, .acceptedWithoutEffect, help)
   }
 
   static let unsafe: [Flag] = [
     Flag(
-      "force-new-cluster", .bool(\.forceNewCluster), "false", .unsafe,
-      "Makes a one-member cluster out of the data. Not built."),
+      "force-new-cluster",
+      .bool(\.forceNewCluster),
+      "false",
+      .unsafe,
+      "Makes a one-member cluster out of the data. Not built."
+    ),
     Flag(
-      "unsafe-no-fsync", .bool(\.unsafeNoFsync), "false", .unsafe,
-      "Never waits for the disk: acknowledged writes may be lost."),
+      "unsafe-no-fsync",
+      .bool(\.unsafeNoFsync),
+      "false",
+      .unsafe,
+      "Never waits for the disk: acknowledged writes may be lost."
+    ),
   ]
 }

@@ -20,11 +20,17 @@ extension FlagTable {
     tls("peer-auto-tls", .bool(nil), "false", help: "Makes a certificate for members itself."),
     tls("peer-crl-file", help: "List of revoked certificates of members."),
     tls(
-      "peer-skip-client-san-verification", .bool(nil), "false",
-      help: "Does not compare a member's address with its certificate."),
+      "peer-skip-client-san-verification",
+      .bool(nil),
+      "false",
+      help: "Does not compare a member's address with its certificate."
+    ),
     tls(
-      "self-signed-cert-validity", .integer(nil), "1",
-      help: "Years for which a certificate made here is valid."),
+      "self-signed-cert-validity",
+      .integer(nil),
+      "1",
+      help: "Years for which a certificate made here is valid."
+    ),
     tls("cipher-suites", .list(nil), help: "TLS cipher suites, with commas."),
     tls("tls-min-version", .choice(tlsVersions, nil), "TLS1.2", help: "Oldest TLS version."),
     tls("tls-max-version", .choice(tlsVersions, nil), help: "Newest TLS version."),
@@ -35,20 +41,38 @@ extension FlagTable {
   private static let tlsVersions = ["", "TLS1.2", "TLS1.3"]
 
   private static func tls(
-    _ name: String, _ kind: Flag.Kind = .text(nil), _ defaultText: String = "", help: String
+    _ name: String,
+    _ kind: Flag.Kind = .text(nil),
+    _ defaultText: String = "",
+    help: String
   ) -> Flag {
     Flag(name, kind, defaultText, .security, .acceptedWithoutEffect, help)
   }
 
   static let auth: [Flag] = [
     Flag(
-      "auth-token", .text(\.authToken), "simple", .auth, .acceptedWithoutEffect,
-      "Kind of token and its options: simple, or jwt,pub-key=..,sign-method=.."),
+      "auth-token",
+      .text(\.authToken),
+      "simple",
+      .auth,
+      .acceptedWithoutEffect,
+      "Kind of token and its options: simple, or jwt,pub-key=..,sign-method=.."
+    ),
     Flag(
-      "bcrypt-cost", .integer(\.bcryptCost), "10", .auth, .acceptedWithoutEffect,
-      "Work to hash a password, 4 to 31."),
+      "bcrypt-cost",
+      .integer(\.bcryptCost),
+      "10",
+      .auth,
+      .acceptedWithoutEffect,
+      "Work to hash a password, 4 to 31."
+    ),
     Flag(
-      "auth-token-ttl", .integer(\.authTokenTTLSeconds), "300", .auth, .acceptedWithoutEffect,
-      "Seconds that a simple token lives after its last use."),
+      "auth-token-ttl",
+      .integer(\.authTokenTTLSeconds),
+      "300",
+      .auth,
+      .acceptedWithoutEffect,
+      "Seconds that a simple token lives after its last use."
+    ),
   ]
 }

@@ -6,7 +6,9 @@ package enum FlagTable {
     + renamed + gone
 
   private static let byName: [String: Flag] = Dictionary(
-    all.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    all.map { ($0.name, $0) },
+    uniquingKeysWith: { first, _ in first }
+  )
 
   /// The flag called `name`, written without dashes.
   package static func flag(_ name: String) -> Flag? { byName[name] }
@@ -15,134 +17,294 @@ package enum FlagTable {
 
   private static let command: [Flag] = [
     Flag(
-      "config-file", .command, "", .member,
-      "A YAML file with the configuration. All other flags and variables are then ignored."),
+      "config-file",
+      .command,
+      "",
+      .member,
+      "A YAML file with the configuration. All other flags and variables are then ignored."
+    ),
     Flag("version", .command, "", .member, "Prints the version and exits."),
     Flag("help", .command, "", .member, "Prints this page and exits. Short: -h."),
   ]
 
-  private static let member: [Flag] =
+  static let member: [Flag] =
     command + [
       Flag("name", .text(\.name), "default", .member, "The member's name, for people."),
       Flag(
-        "data-dir", .text(\.dataDirectory), "", .member,
-        "Where the data is kept. Empty: <name>.etcd in the working directory."),
+        "data-dir",
+        .text(\.dataDirectory),
+        "",
+        .member,
+        "Where the data is kept. Empty: <name>.etcd in the working directory."
+      ),
       Flag(
-        "wal-dir", .text(nil), "", .member, .acceptedWithoutEffect,
-        "A directory of its own for the log."),
+        "wal-dir",
+        .text(nil),
+        "",
+        .member,
+        .acceptedWithoutEffect,
+        "A directory of its own for the log."
+      ),
       Flag(
-        "snapshot-count", .integer(\.snapshotCount), "10000", .member,
-        "Applied entries between two snapshots of the log."),
+        "snapshot-count",
+        .integer(\.snapshotCount),
+        "10000",
+        .member,
+        "Applied entries between two snapshots of the log."
+      ),
       Flag(
-        "snapshot-catchup-entries", .integer(\.snapshotCatchUpEntries), "5000", .member,
-        "Entries kept in the log behind a snapshot, for members that lag."),
+        "snapshot-catchup-entries",
+        .integer(\.snapshotCatchUpEntries),
+        "5000",
+        .member,
+        "Entries kept in the log behind a snapshot, for members that lag."
+      ),
       Flag(
-        "heartbeat-interval", .milliseconds(\.heartbeatInterval), "100", .member,
-        "Milliseconds between two heartbeats of a leader."),
+        "heartbeat-interval",
+        .milliseconds(\.heartbeatInterval),
+        "100",
+        .member,
+        "Milliseconds between two heartbeats of a leader."
+      ),
       Flag(
-        "election-timeout", .milliseconds(\.electionTimeout), "1000", .member,
-        "Milliseconds without a leader until an election; at least five heartbeats."),
+        "election-timeout",
+        .milliseconds(\.electionTimeout),
+        "1000",
+        .member,
+        "Milliseconds without a leader until an election; at least five heartbeats."
+      ),
       Flag(
-        "initial-election-tick-advance", .bool(\.initialElectionTickAdvance), "true", .member,
-        .acceptedWithoutEffect, "Shortens the first election timeout after a start."),
+        "initial-election-tick-advance",
+        .bool(\.initialElectionTickAdvance),
+        "true",
+        .member,
+        .acceptedWithoutEffect,
+        "Shortens the first election timeout after a start."
+      ),
       Flag(
-        "listen-peer-urls", .list(\.listenPeerURLs), "http://localhost:2380", .member,
-        "URLs to listen on for other members. There are none yet: checked, not opened."),
+        "listen-peer-urls",
+        .list(\.listenPeerURLs),
+        "http://localhost:2380",
+        .member,
+        "URLs to listen on for other members. There are none yet: checked, not opened."
+      ),
       Flag(
-        "listen-client-urls", .list(\.listenClientURLs), "http://localhost:2379", .member,
-        "URLs to listen on for clients: http://IP:port or unix://path."),
+        "listen-client-urls",
+        .list(\.listenClientURLs),
+        "http://localhost:2379",
+        .member,
+        "URLs to listen on for clients: http://IP:port or unix://path."
+      ),
       Flag(
-        "listen-client-http-urls", .list(nil), "", .member, .acceptedWithoutEffect,
-        "URLs of their own for clients that speak HTTP/1."),
+        "listen-client-http-urls",
+        .list(nil),
+        "",
+        .member,
+        .acceptedWithoutEffect,
+        "URLs of their own for clients that speak HTTP/1."
+      ),
       Flag(
-        "quota-backend-bytes", .integer(\.quotaBackendBytes), "0", .member,
-        "Size of the store at which writes are refused. 0: 2 GiB; negative: no limit."),
+        "quota-backend-bytes",
+        .integer(\.quotaBackendBytes),
+        "0",
+        .member,
+        "Size of the store at which writes are refused. 0: 2 GiB; negative: no limit."
+      ),
       Flag(
-        "max-txn-ops", .integer(\.maxTxnOps), "128", .member,
-        "Operations that one level of a transaction may have."),
+        "max-txn-ops",
+        .integer(\.maxTxnOps),
+        "128",
+        .member,
+        "Operations that one level of a transaction may have."
+      ),
       Flag(
-        "max-request-bytes", .integer(\.maxRequestBytes), "1572864", .member,
-        "The largest request, in bytes."),
+        "max-request-bytes",
+        .integer(\.maxRequestBytes),
+        "1572864",
+        .member,
+        "The largest request, in bytes."
+      ),
       Flag(
-        "max-concurrent-streams", .integer(\.maxConcurrentStreams), "4294967295", .member,
-        "Streams that one client connection may have open at a time."),
+        "max-concurrent-streams",
+        .integer(\.maxConcurrentStreams),
+        "4294967295",
+        .member,
+        "Streams that one client connection may have open at a time."
+      ),
       Flag(
-        "grpc-keepalive-min-time", .duration(\.grpcKeepAliveMinTime), "5s", .member,
-        "A client that pings more often without need is sent away."),
+        "grpc-keepalive-min-time",
+        .duration(\.grpcKeepAliveMinTime),
+        "5s",
+        .member,
+        "A client that pings more often without need is sent away."
+      ),
       Flag(
-        "grpc-keepalive-interval", .duration(\.grpcKeepAliveInterval), "2h", .member,
-        "Silence after which the server pings a client; 0 never does."),
+        "grpc-keepalive-interval",
+        .duration(\.grpcKeepAliveInterval),
+        "2h",
+        .member,
+        "Silence after which the server pings a client; 0 never does."
+      ),
       Flag(
-        "grpc-keepalive-timeout", .duration(\.grpcKeepAliveTimeout), "20s", .member,
-        "How long the answer to such a ping may take; 0 waits for ever."),
+        "grpc-keepalive-timeout",
+        .duration(\.grpcKeepAliveTimeout),
+        "20s",
+        .member,
+        "How long the answer to such a ping may take; 0 waits for ever."
+      ),
       Flag(
-        "socket-reuse-port", .bool(\.socketReusePort), "false", .member,
-        "Lets several processes listen on one port (SO_REUSEPORT)."),
+        "socket-reuse-port",
+        .bool(\.socketReusePort),
+        "false",
+        .member,
+        "Lets several processes listen on one port (SO_REUSEPORT)."
+      ),
       Flag(
-        "socket-reuse-address", .bool(\.socketReuseAddress), "false", .member,
-        "Lets a port be taken that is in TIME_WAIT (SO_REUSEADDR)."),
+        "socket-reuse-address",
+        .bool(\.socketReuseAddress),
+        "false",
+        .member,
+        "Lets a port be taken that is in TIME_WAIT (SO_REUSEADDR)."
+      ),
       Flag(
-        "enable-grpc-gateway", .bool(nil), "true", .member, .acceptedWithoutEffect,
-        "Serves the JSON gateway, POST /v3/..."),
+        "enable-grpc-gateway",
+        .bool(nil),
+        "true",
+        .member,
+        .acceptedWithoutEffect,
+        "Serves the JSON gateway, POST /v3/..."
+      ),
       Flag(
-        "watch-progress-notify-interval", .duration(\.watchProgressNotifyInterval), "10m",
-        .member, .acceptedWithoutEffect,
-        "Idle time after which a watch that asked for progress is told the revision."),
+        "watch-progress-notify-interval",
+        .duration(\.watchProgressNotifyInterval),
+        "10m",
+        .member,
+        .acceptedWithoutEffect,
+        "Idle time after which a watch that asked for progress is told the revision."
+      ),
       Flag(
-        "feature-gates", .list(\.featureGates), "", .member, .acceptedWithoutEffect,
-        "Name=true or Name=false, several with commas."),
+        "feature-gates",
+        .list(\.featureGates),
+        "",
+        .member,
+        .acceptedWithoutEffect,
+        "Name=true or Name=false, several with commas."
+      ),
     ]
 
-  private static let clustering: [Flag] = [
+  static let clustering: [Flag] = [
     Flag(
-      "initial-advertise-peer-urls", .list(\.initialAdvertisePeerURLs), "http://localhost:2380",
-      .clustering, "This member's URLs, told to the other members."),
+      "initial-advertise-peer-urls",
+      .list(\.initialAdvertisePeerURLs),
+      "http://localhost:2380",
+      .clustering,
+      "This member's URLs, told to the other members."
+    ),
     Flag(
-      "initial-cluster", .text(\.initialCluster), "default=http://localhost:2380", .clustering,
-      "The founding members, name=url,name=url. Only one is possible yet."),
+      "initial-cluster",
+      .text(\.initialCluster),
+      "default=http://localhost:2380",
+      .clustering,
+      "The founding members, name=url,name=url. Only one is possible yet."
+    ),
     Flag(
-      "initial-cluster-state", .state, "new", .clustering,
-      "Whether a member without data founds a cluster (new) or joins one (existing)."),
+      "initial-cluster-state",
+      .state,
+      "new",
+      .clustering,
+      "Whether a member without data founds a cluster (new) or joins one (existing)."
+    ),
     Flag(
-      "initial-cluster-token", .text(\.initialClusterToken), "etcd-cluster", .clustering,
-      "Keeps clusters apart that are founded with the same URLs."),
+      "initial-cluster-token",
+      .text(\.initialClusterToken),
+      "etcd-cluster",
+      .clustering,
+      "Keeps clusters apart that are founded with the same URLs."
+    ),
     Flag(
-      "advertise-client-urls", .list(\.advertiseClientURLs), "http://localhost:2379", .clustering,
-      "This member's client URLs, told to clients. Needed with --listen-client-urls."),
+      "advertise-client-urls",
+      .list(\.advertiseClientURLs),
+      "http://localhost:2379",
+      .clustering,
+      "This member's client URLs, told to clients. Needed with --listen-client-urls."
+    ),
     Flag(
-      "strict-reconfig-check", .bool(\.strictReconfigCheck), "true", .clustering,
-      .acceptedWithoutEffect, "Refuses changes of membership that would lose the quorum."),
+      "strict-reconfig-check",
+      .bool(\.strictReconfigCheck),
+      "true",
+      .clustering,
+      .acceptedWithoutEffect,
+      "Refuses changes of membership that would lose the quorum."
+    ),
     Flag(
-      "pre-vote", .bool(\.preVote), "true", .clustering, .acceptedWithoutEffect,
-      "Asks whether an election could be won before standing for it."),
+      "pre-vote",
+      .bool(\.preVote),
+      "true",
+      .clustering,
+      .acceptedWithoutEffect,
+      "Asks whether an election could be won before standing for it."
+    ),
     Flag(
-      "max-learners", .integer(\.maxLearners), "1", .clustering, .acceptedWithoutEffect,
-      "Learners that the cluster may have."),
+      "max-learners",
+      .integer(\.maxLearners),
+      "1",
+      .clustering,
+      .acceptedWithoutEffect,
+      "Learners that the cluster may have."
+    ),
     Flag(
-      "auto-compaction-mode", .choice(["periodic", "revision"], \.autoCompactionMode), "periodic",
-      .clustering, "Whether the retention is a time (periodic) or a count (revision)."),
+      "auto-compaction-mode",
+      .choice(["periodic", "revision"], \.autoCompactionMode),
+      "periodic",
+      .clustering,
+      "Whether the retention is a time (periodic) or a count (revision)."
+    ),
     Flag(
-      "auto-compaction-retention", .text(\.autoCompactionRetention), "0", .clustering,
-      "What automatic compaction keeps: 5m, hours, or a number of revisions. 0: off."),
+      "auto-compaction-retention",
+      .text(\.autoCompactionRetention),
+      "0",
+      .clustering,
+      "What automatic compaction keeps: 5m, hours, or a number of revisions. 0: off."
+    ),
     Flag(
-      "discovery", .text(\.discovery[0]), "", .clustering, "URL of a discovery service. Not built."),
+      "discovery",
+      .text(\.discovery[0]),
+      "",
+      .clustering,
+      "URL of a discovery service. Not built."
+    ),
     Flag(
-      "discovery-token", .text(\.discovery[1]), "", .clustering,
-      "The cluster's token at the discovery service. Not built."),
+      "discovery-token",
+      .text(\.discovery[1]),
+      "",
+      .clustering,
+      "The cluster's token at the discovery service. Not built."
+    ),
     Flag(
-      "discovery-srv", .text(\.discovery[2]), "", .clustering,
-      "DNS domain whose SRV records name the members. Not built."),
+      "discovery-srv",
+      .text(\.discovery[2]),
+      "",
+      .clustering,
+      "DNS domain whose SRV records name the members. Not built."
+    ),
     unbuilt("discovery-srv-name", "", "Suffix of the SRV names."),
     unbuilt("discovery-endpoints", "", "Endpoints of the discovery service."),
     unbuilt("discovery-dial-timeout", "2s", .duration(nil), "Discovery: time to connect."),
     unbuilt("discovery-request-timeout", "5s", .duration(nil), "Discovery: time per request."),
     unbuilt("discovery-keepalive-time", "2s", .duration(nil), "Discovery: silence before a ping."),
     unbuilt(
-      "discovery-keepalive-timeout", "6s", .duration(nil), "Discovery: time to answer a ping."),
+      "discovery-keepalive-timeout",
+      "6s",
+      .duration(nil),
+      "Discovery: time to answer a ping."
+    ),
     unbuilt("discovery-insecure-transport", "true", .bool(nil), "Discovery: without TLS."),
     unbuilt(
-      "discovery-insecure-skip-tls-verify", "false", .bool(nil),
-      "Discovery: does not check the certificate."),
+      "discovery-insecure-skip-tls-verify",
+      "false",
+      .bool(nil),
+      "Discovery: does not check the certificate."
+    ),
     unbuilt("discovery-cert", "", "Discovery: client certificate."),
     unbuilt("discovery-key", "", "Discovery: key of the client certificate."),
     unbuilt("discovery-cacert", "", "Discovery: certificate of the authority."),
@@ -153,8 +315,15 @@ package enum FlagTable {
   ]
 
   private static func unbuilt(
-    _ name: String, _ defaultText: String, _ kind: Flag.Kind = .text(nil), _ help: String
+    _ name: String,
+    _ defaultText: String,
+    _ kind: Flag.Kind,
+    _ help: String
   ) -> Flag {
     Flag(name, kind, defaultText, .clustering, .acceptedWithoutEffect, help)
+  }
+
+  private static func unbuilt(_ name: String, _ defaultText: String, _ help: String) -> Flag {
+    unbuilt(name, defaultText, .text(nil), help)
   }
 }

@@ -37,12 +37,16 @@ extension ServerConfiguration {
     let clientListeners = try Self.listeners(listenClientURLs, of: "listen-client-urls")
     for url in clientListeners where url.isSecure {
       throw .invalid(
-        "--listen-client-urls: TLS is not built yet, so \(url) cannot be served; use http://.")
+        "--listen-client-urls: TLS is not built yet, so \(url) cannot be served; use http://."
+      )
     }
-    _ = try listenMetricsURLs.isEmpty
+    _ =
+      try listenMetricsURLs.isEmpty
       ? [] : Self.listeners(listenMetricsURLs, of: "listen-metrics-urls")
     let advertisePeerURLs = try Self.urls(
-      initialAdvertisePeerURLs, of: "initial-advertise-peer-urls")
+      initialAdvertisePeerURLs,
+      of: "initial-advertise-peer-urls"
+    )
     let cluster = try resolveCluster(advertisePeerURLs: advertisePeerURLs)
     return ResolvedConfiguration(
       source: self,
@@ -54,16 +58,20 @@ extension ServerConfiguration {
       initialCluster: cluster.all,
       founder: cluster.own,
       compaction: try AutoCompactor.Policy(
-        mode: autoCompactionMode, retention: autoCompactionRetention),
+        mode: autoCompactionMode,
+        retention: autoCompactionRetention
+      ),
       logSettings: try LogSettings(self),
       snapshotCount: snapshotCount == 0 ? Self.snapshotCountDefault : snapshotCount,
       quotaBytes: quotaBackendBytes < 0
         ? nil
-        : quotaBackendBytes == 0 ? ResolvedConfiguration.quotaBytesDefault : quotaBackendBytes)
+        : quotaBackendBytes == 0 ? ResolvedConfiguration.quotaBytesDefault : quotaBackendBytes
+    )
   }
 
   private static func urls(
-    _ texts: [String], of flag: String
+    _ texts: [String],
+    of flag: String
   ) throws(ConfigurationError) -> [ServerURL] {
     do {
       return try ServerURL.list(texts)
@@ -74,13 +82,15 @@ extension ServerConfiguration {
 
   /// Reads addresses to listen on: a name would have to be looked up, and may change.
   private static func listeners(
-    _ texts: [String], of flag: String
+    _ texts: [String],
+    of flag: String
   ) throws(ConfigurationError) -> [ServerURL] {
     let urls = try urls(texts, of: flag)
     for url in urls where !url.isUnixSocket && !IPAddress.isListenable(url.host) {
       throw .invalid(
         "--\(flag): expected an IP address or localhost to listen on, found \(url). A name can "
-          + "only be advertised.")
+          + "only be advertised."
+      )
     }
     return urls
   }
@@ -101,19 +111,22 @@ extension ServerConfiguration {
       let names = cluster.entries.map(\.name).joined(separator: ", ")
       throw .invalid(
         "--initial-cluster does not contain this member's own name, \(name.debugDescription); "
-          + "it names \(names).")
+          + "it names \(names)."
+      )
     }
     guard own.peerURLs == advertisePeerURLs else {
       let inCluster = own.peerURLs.map(\.description).joined(separator: ",")
       let advertised = advertisePeerURLs.map(\.description).joined(separator: ",")
       throw .invalid(
         "--initial-cluster says \(inCluster) for \(name), but --initial-advertise-peer-urls says "
-          + "\(advertised); they must be the same.")
+          + "\(advertised); they must be the same."
+      )
     }
     guard cluster.entries.count == 1 else {
       throw .invalid(
         "--initial-cluster names \(cluster.entries.count) members; clusters are not built yet, "
-          + "only a single member can run.")
+          + "only a single member can run."
+      )
     }
     return (cluster, own)
   }
@@ -122,7 +135,8 @@ extension ServerConfiguration {
     guard discovery.allSatisfy(\.isEmpty) else {
       throw .invalid(
         "--discovery, --discovery-srv, --discovery-token: discovery is not built yet; name the "
-          + "members with --initial-cluster.")
+          + "members with --initial-cluster."
+      )
     }
     guard !forceNewCluster else {
       throw .invalid("--force-new-cluster is not built yet.")

@@ -47,7 +47,8 @@ extension ServerConfiguration {
   /// The configuration that a command line and an environment give, checked. With
   /// `--config-file` among them, the file is read.
   public init(
-    arguments: [String], environment: [String: String] = [:]
+    arguments: [String],
+    environment: [String: String] = [:]
   ) throws(ConfigurationError) {
     let flags = try CommandLineFlags(arguments)
     if let word = flags.words.first { throw .usage("\(word.debugDescription) is no flag.") }

@@ -44,18 +44,22 @@ extension ServerConfiguration {
     guard election <= .milliseconds(Bound.electionTimeoutMillisecondsMax) else {
       throw .invalid(
         "--election-timeout (\(GoDuration.text(election))) must be at most "
-          + "\(Bound.electionTimeoutMillisecondsMax) ms.")
+          + "\(Bound.electionTimeoutMillisecondsMax) ms."
+      )
     }
     guard heartbeat <= election / Bound.heartbeatsPerElectionMin else {
       throw .invalid(
         "--election-timeout (\(GoDuration.text(election))) must be at least "
           + "\(Bound.heartbeatsPerElectionMin) times --heartbeat-interval "
-          + "(\(GoDuration.text(heartbeat))).")
+          + "(\(GoDuration.text(heartbeat)))."
+      )
     }
   }
 
   private static func check(
-    _ value: Int, in range: ClosedRange<Int>, _ flag: String
+    _ value: Int,
+    in range: ClosedRange<Int>,
+    _ flag: String
   ) throws(ConfigurationError) {
     guard !range.contains(value) else { return }
     let wanted =

@@ -1,14 +1,18 @@
+import Base
 import Glibc
+import MVCC
 import NIOCore
 import RPC
+import Raft
 import Replica
+import Storage
 
 /// The text of /metrics, in Prometheus' exposition format, under the names that dashboards for
 /// etcd ask for. Only what is measured is shown.
 struct MetricsPage: Sendable {
   let member: MemberContext
   let disk: DiskMetrics
-  let loops: @Sendable () -> [RPCServerLoop]
+  let loops: LoopTable
 
   func text() async -> String {
     var page = MetricsWriter()
@@ -54,15 +58,15 @@ struct MetricsPage: Sendable {
     page.counter("etcd_mvcc_delete_total", Double(counters.deletes))
     page.counter("etcd_mvcc_range_total", Double(counters.ranges))
     page.counter("etcd_mvcc_txn_total", Double(counters.txns))
-    page.gauge("etcd_mvcc_db_total_size_in_bytes", Double(store.bytesOnDisk))
-    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", Double(store.bytesInUse))
+    page.gauge("etcd_mvcc_db_total_size_in_bytes", Double(member.storage.base.bytesOnDisk))
+    page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", Double(member.storage.base.bytesInUse))
   }
 
   /// The calls of all event loops together.
   private func counters() async -> RPCCounters {
     var sum = RPCCounters()
-    for loop in loops() {
-      if let counters = try? await loop.eventLoop.submit({ loop.counters }).get() {
+    for loop in loops.all {
+      if let counters = try? await loop.eventLoop.submit({ loop.calls.counters }).get() {
         sum.add(counters)
       }
     }

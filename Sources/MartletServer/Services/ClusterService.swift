@@ -37,10 +37,14 @@ extension MemberContext {
 
   /// The header as a message, for answers that are not spliced.
   var responseHeader: Etcdserverpb.ResponseHeader {
+    responseHeader(revision: store.currentRevision)
+  }
+
+  func responseHeader(revision: Revision) -> Etcdserverpb.ResponseHeader {
     var header = Etcdserverpb.ResponseHeader()
     header.clusterID = clusterID.rawValue
     header.memberID = memberID.rawValue
-    header.revision = store.currentRevision.rawValue
+    header.revision = revision.rawValue
     header.raftTerm = status.raftTerm.rawValue
     return header
   }

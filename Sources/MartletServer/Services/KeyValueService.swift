@@ -16,10 +16,10 @@ final class KeyValueService: KVService {
   /// A range over more keys than this is a matter for the reader pool.
   static let keysOnLoopMax = 1000
 
-  init(loop: RequestLoop, requestBytesMax: Int, transactionOperationsMax: Int) {
+  init(loop: RequestLoop) {
     self.loop = loop
-    self.requestBytesMax = requestBytesMax
-    self.transactionOperationsMax = transactionOperationsMax
+    requestBytesMax = loop.shared.settings.requestBytesMax
+    transactionOperationsMax = loop.shared.settings.transactionOperationsMax
   }
 
   // MARK: Writes
@@ -51,13 +51,15 @@ final class KeyValueService: KVService {
       return call.finish(RPCStatus(RequestError(error)))
     }
     guard Store.isReadOnly(request.view) else { return propose(.txn, request.bytes, call) }
-    if Store.isSerializable(request.view) || loop.shared.status.readsAreLocal {
+    let isLocal = Store.isSerializable(request.view) || loop.shared.status.readsAreLocal
+    if isLocal && loop.shared.store.estimateCount(request.view) <= Self.keysOnLoopMax {
       loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
         try loop.shared.store.readOnlyTxn(
           request.view, header: loop.header, reader: loop.reader, into: &reply)
       }
     } else {
-      loop.whenLinearizable(.txn(SharedBytes(copying: request.bytes)), call)
+      let copy = ReadRequest.txn(SharedBytes(copying: request.bytes))
+      if isLocal { loop.answerFromPool(copy, call) } else { loop.whenLinearizable(copy, call) }
     }
   }
 
@@ -102,24 +104,27 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
-    guard RangeCursor.supports(request.view) else {
+    guard Store.isStreamable(request.view) else {
       return call.finish(
         .unimplemented("etcdserver: range stream does not support sorting or revision filters"))
     }
-    // The cursor keeps its own copy of the request and pins its revision until it is let go.
+    // The cursor copies the request, and pins its revision until it is let go with the stream.
     let shared = loop.shared
     let bytesMax = requestBytesMax
-    let cursor: RangeCursor
+    // Handed from one pool thread to the next, never used by two at a time.
+    nonisolated(unsafe) let cursor: RangeCursor
     do throws(StoreError) {
-      cursor = try shared.store.cursor(request.view)
+      cursor = try shared.store.rangeCursor(request.view, header: shared.header)
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
     PumpedStream.start(loop, call.id) { reader, message in
-      let isLast = cursor.next(
-        bytesMax: bytesMax, header: shared.header, reader: reader, into: &message)
-      message.closeField(1, since: 0)
-      return isLast ? .last : .more
+      do throws(StoreError) {
+        let hasMore = try cursor.next(bytesMax: bytesMax, reader: reader, into: &message)
+        return hasMore ? .more : .last
+      } catch {
+        return .failed(RPCStatus(RequestError(error)))
+      }
     }
   }
 }

@@ -1,4 +1,5 @@
 import Base
+import Logging
 import MVCC
 import Proto
 import RPC
@@ -25,8 +26,8 @@ final class StoreMaintenanceService: MaintenanceService {
     response.header = shared.responseHeader
     response.version = Version.etcdCompatible
     response.storageVersion = Version.storage
-    response.dbSize = Int64(shared.store.bytesOnDisk)
-    response.dbSizeInUse = Int64(shared.store.bytesInUse)
+    response.dbSize = Int64(shared.storage.base.bytesOnDisk)
+    response.dbSizeInUse = Int64(shared.storage.base.bytesInUse)
     response.dbSizeQuota = shared.settings.quotaBytes
     response.leader = replica.leader.rawValue
     response.raftIndex = replica.committed.rawValue
@@ -51,9 +52,10 @@ final class StoreMaintenanceService: MaintenanceService {
     let (loop, shared, id) = (loop, loop.shared, call.id)
     submit(call) { reader in
       do throws(StoreError) {
+        let (hash, revision) = try shared.store.hash(reader: reader)
         var response = Etcdserverpb.HashResponse()
-        response.hash = try shared.store.hash(reader: reader)
-        response.header = shared.responseHeader
+        response.hash = hash
+        response.header = shared.responseHeader(revision: revision)
         Self.respond(loop, id, response)
       } catch {
         loop.finish(id, RPCStatus(RequestError(error)))
@@ -66,9 +68,9 @@ final class StoreMaintenanceService: MaintenanceService {
     let revision = Revision(request.view.revision)
     submit(call) { reader in
       do throws(StoreError) {
-        let result = try shared.store.hashKV(revision, reader: reader)
+        let result = try shared.store.hashKV(revision: revision, reader: reader)
         var response = Etcdserverpb.HashKVResponse()
-        response.header = shared.responseHeader
+        response.header = shared.responseHeader(revision: result.currentRevision)
         response.hash = result.hash
         response.compactRevision = result.compactRevision.rawValue
         response.hashRevision = result.hashRevision.rawValue
@@ -84,9 +86,9 @@ final class StoreMaintenanceService: MaintenanceService {
   ) {
     let (loop, shared, id) = (loop, loop.shared, call.id)
     shared.whenFlushed { result in
-      do throws(StorageError) {
+      do {
         try result.get()
-        try shared.store.defragment()
+        try shared.storage.defragment()
         var response = Etcdserverpb.DefragmentResponse()
         response.header = shared.responseHeader
         Self.respond(loop, id, response)
@@ -103,7 +105,7 @@ final class StoreMaintenanceService: MaintenanceService {
     shared.whenFlushed { result in
       do {
         try result.get()
-        let file = try SnapshotFile(of: shared.store, in: shared.settings.snapshotDirectory)
+        let file = try SnapshotFile(of: shared.storage, in: shared.settings.snapshotDirectory)
         PumpedStream.start(loop, id) { _, message in
           file.next(header: shared.responseHeader, into: &message)
         }

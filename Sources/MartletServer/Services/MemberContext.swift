@@ -9,6 +9,8 @@ import Synchronization
 final class MemberContext: Sendable {
   let identity: MemberIdentity
   let store: Store
+  /// The files below `store`, for their sizes and upkeep.
+  let storage: TieredStorage
   let status: PublishedStatus
   let gate: AdmissionGate
   let readers: ReaderPool
@@ -30,11 +32,13 @@ final class MemberContext: Sendable {
   }
 
   init(
-    identity: MemberIdentity, store: Store, status: PublishedStatus, gate: AdmissionGate,
-    readers: ReaderPool, replica: ReplicaThread, settings: Settings, logger: Logger
+    identity: MemberIdentity, store: Store, storage: TieredStorage, status: PublishedStatus,
+    gate: AdmissionGate, readers: ReaderPool, replica: ReplicaThread, settings: Settings,
+    logger: Logger
   ) {
     self.identity = identity
     self.store = store
+    self.storage = storage
     self.status = status
     self.gate = gate
     self.readers = readers
@@ -64,11 +68,17 @@ final class MemberContext: Sendable {
     status.readsAreLocal
   }
 
-  /// Calls back, on the housekeeper's thread or the replica's, once everything applied so far is
-  /// in the store's file.
-  func whenFlushed(_ body: @escaping @Sendable (Result<Void, StorageError>) -> Void) {
-    if !replica.post(.flushAll(body)) { body(.failure(.closed)) }
+  /// Calls back, on the housekeeper's thread, once everything applied so far is in the store's
+  /// file, or with the reason why it is not.
+  func whenFlushed(_ body: @escaping @Sendable (Result<Void, FlushError>) -> Void) {
+    if !replica.post(.flushAll(body)) { body(.failure(.stopped)) }
   }
+}
+
+/// Why what was applied could not be written to the store's file.
+enum FlushError: Error {
+  case storage(StorageError)
+  case stopped
 }
 
 /// Who this process is.

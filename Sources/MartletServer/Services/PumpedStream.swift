@@ -1,7 +1,8 @@
 import Base
+import MVCC
 import Proto
 import RPC
-import Storage
+import Replica
 
 /// A stream of responses that the reader pool makes piece by piece, each when the client has taken
 /// enough of those before: a slow client costs one piece of memory and no thread.

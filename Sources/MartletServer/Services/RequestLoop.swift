@@ -29,9 +29,9 @@ final class RequestLoop: @unchecked Sendable {
   /// A batch is handed over early when it holds this much.
   private static let proposalBytesMax = 1 << 20
 
-  init(number: Int, eventLoop: any EventLoop, shared: MemberContext, calls: RPCServerLoop) {
+  init(number: Int, shared: MemberContext, calls: RPCServerLoop) {
     self.number = number
-    self.eventLoop = eventLoop
+    eventLoop = calls.eventLoop
     self.shared = shared
     self.calls = calls
     reader = shared.store.makeReader()
@@ -109,9 +109,7 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Whether a range is a matter for the reader pool.
   func isLong(_ range: Etcdserverpb.RangeRequest.View) -> Bool {
-    guard !range.rangeEnd.isEmpty, !range.countOnly else { return false }
-    let limit = range.limit > 0 ? Int(range.limit) : Int.max
-    return limit > KeyValueService.keysOnLoopMax
+    !range.rangeEnd.isEmpty
       && shared.store.estimateCount(range) > KeyValueService.keysOnLoopMax
   }
 

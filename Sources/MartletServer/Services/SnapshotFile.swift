@@ -1,7 +1,6 @@
 import Base
 import Crypto
 import Glibc
-import MVCC
 import Proto
 import RPC
 import Storage
@@ -26,10 +25,10 @@ final class SnapshotFile: @unchecked Sendable {
   }
 
   /// Copies the store as it is on disk now.
-  init(of store: Store, in directory: String) throws(Failure) {
+  init(of storage: TieredStorage, in directory: String) throws(Failure) {
     let path = "\(directory)/snapshot-\(getpid())-\(UInt64.random(in: 0 ... .max)).tmp"
-    do {
-      try store.copySnapshot(to: path)
+    do throws(StorageError) {
+      try storage.copySnapshot(to: path)
     } catch {
       unlink(path)
       throw .storage(error)

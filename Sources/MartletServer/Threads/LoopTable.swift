@@ -11,6 +11,11 @@ final class LoopTable: Sendable {
     loops.withLock { $0 = new }
   }
 
+  /// Answers that still come are dropped from now on.
+  func removeAll() {
+    loops.withLock { $0 = [] }
+  }
+
   var all: [RequestLoop] { loops.withLock { $0 } }
 
   /// Hands a block of answers to its event loop.

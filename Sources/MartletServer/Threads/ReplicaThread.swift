@@ -14,8 +14,9 @@ final class ReplicaThread: Sendable {
     case read(context: UInt64)
     case log(LogWriter.Report)
     case housekeeper(Housekeeper.Report)
-    /// Flush whatever is in memory, and call back once nothing of it is left there.
-    case flushAll(@Sendable (Result<Void, StorageError>) -> Void)
+    /// Flush whatever is in memory, and call back, on the housekeeper's thread, once nothing of it
+    /// is left there.
+    case flushAll(@Sendable (Result<Void, FlushError>) -> Void)
     case stop
   }
 
@@ -31,15 +32,15 @@ final class ReplicaThread: Sendable {
   private let thread: WorkerThread
 
   init(
-    machine: sending ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
-    logger: Logger, outlets: Outlets,
+    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
+    gate: AdmissionGate, logger: Logger, outlets: Outlets,
     makeLogWriter: (@escaping @Sendable (LogWriter.Report) -> Void) -> LogWriter,
     makeHousekeeper: (@escaping @Sendable (Housekeeper.Report) -> Void) -> Housekeeper
   ) {
     let mailbox = mailbox
     let loop = ReplicaLoop(
-      machine: machine, tickNanoseconds: tickNanoseconds, status: status, logger: logger,
-      outlets: outlets,
+      machine: machine, tickNanoseconds: tickNanoseconds, status: status, gate: gate,
+      logger: logger, outlets: outlets,
       logWriter: makeLogWriter { mailbox.post(.log($0)) },
       housekeeper: makeHousekeeper { mailbox.post(.housekeeper($0)) })
     thread = WorkerThread(name: "martlet-replica") {
@@ -68,22 +69,24 @@ private final class ReplicaLoop: @unchecked Sendable {
   private let machine: ReplicaMachine
   private let tickNanoseconds: UInt64
   private let status: PublishedStatus
+  private let gate: AdmissionGate
   private let logger: Logger
   private let outlets: ReplicaThread.Outlets
   private let logWriter: LogWriter
   private let housekeeper: Housekeeper
   private var publishedMembersVersion = -1
   private var lastStatus = ReplicaStatus()
-  private var flushWaiters: [@Sendable (Result<Void, StorageError>) -> Void] = []
+  private var flushWaiters: [@Sendable (Result<Void, FlushError>) -> Void] = []
   private var isStopping = false
 
   init(
-    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus, logger: Logger,
-    outlets: ReplicaThread.Outlets, logWriter: LogWriter, housekeeper: Housekeeper
+    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
+    gate: AdmissionGate, logger: Logger, outlets: ReplicaThread.Outlets, logWriter: LogWriter, housekeeper: Housekeeper
   ) {
     self.machine = machine
     self.tickNanoseconds = tickNanoseconds
     self.status = status
+    self.gate = gate
     self.logger = logger
     self.outlets = outlets
     self.logWriter = logWriter
@@ -113,6 +116,7 @@ private final class ReplicaLoop: @unchecked Sendable {
   private func receive(_ input: ReplicaThread.Input) {
     switch input {
     case .proposals(let block):
+      gate.left(block.count)
       machine.receive(proposals: block)
     case .read(let context):
       if !machine.requestRead(context) { outlets.reads([], [context]) }
@@ -131,15 +135,13 @@ private final class ReplicaLoop: @unchecked Sendable {
     switch report {
     case .persisted(let sequence):
       machine.persisted(through: sequence)
-    case .diskFull(let error):
-      logger.error("no space for the log: writes wait until there is", metadata: ["cause": "\(error)"])
+    case .stalled(let error):
+      logger.error(
+        "the log cannot be written: nothing is acknowledged until it can",
+        metadata: ["cause": "\(error)"])
       machine.logFailed()
     case .recovered:
-      logger.notice("there is space for the log again")
-    case .failed(let error):
-      logger.critical("the log failed: nothing can be acknowledged", metadata: ["cause": "\(error)"])
-      machine.logFailed()
-      outlets.fatal("the log failed: \(error)")
+      logger.notice("the log can be written again")
     }
   }
 
@@ -149,8 +151,9 @@ private final class ReplicaLoop: @unchecked Sendable {
       machine.flushed(to: mark)
     case .flushFailed(let error):
       logger.error("a flush failed and will be tried again", metadata: ["cause": "\(error)"])
+      if case .corrupt = error { outlets.fatal("\(error)") }
       machine.flushFailed()
-      completeFlushes(.failure(error))
+      completeFlushes(.failure(.storage(error)))
     case .compacted(let revision):
       logger.info("compacted", metadata: ["revision": "\(revision)"])
       machine.compacted(to: revision)
@@ -204,9 +207,9 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
   }
 
-  private func completeFlushes(_ result: Result<Void, StorageError>) {
+  private func completeFlushes(_ result: Result<Void, FlushError>) {
     let waiters = flushWaiters
     flushWaiters.removeAll()
-    for waiter in waiters { waiter(result) }
+    for waiter in waiters { housekeeper.post(.task { waiter(result) }) }
   }
 }

@@ -26,7 +26,7 @@ final class WorkerThread: @unchecked Sendable {
       { argument in
         guard let argument else { return nil }
         let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-        pthread_setname_np(pthread_self(), String(start.name.prefix(15)))
+        WorkerThread.setName(start.name)
         start.body()
         return nil
       }, start.toOpaque())
@@ -37,5 +37,14 @@ final class WorkerThread: @unchecked Sendable {
   /// Waits for the body to return. Call once.
   func join() {
     pthread_join(handle, nil)
+  }
+
+  /// Names the calling thread. Only for people who look, so a failure does not matter.
+  private static func setName(_ name: String) {
+    let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    var name = String(name.prefix(15))
+    name.withUTF8 { _ = write(descriptor, $0.baseAddress, $0.count) }
+    close(descriptor)
   }
 }

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Authpb {
   /// How a user may log in.
@@ -35,17 +35,17 @@ extension Authpb {
 
 extension Authpb.UserAddOptions {
   /// A decoded `authpb.UserAddOptions` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Authpb__UserAddOptions>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Authpb__UserAddOptions>
 
-    @inlinable package init(raw: UnsafePointer<Authpb__UserAddOptions>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Authpb__UserAddOptions>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(3)
     }
 
     /// The user authenticates by certificate only.
-    @inlinable package var noPassword: Bool { raw.pointee.no_password != 0 }
+    @inlinable public var noPassword: Bool { raw.pointee.no_password != 0 }
   }
 }
 
@@ -101,25 +101,25 @@ extension Authpb {
 
 extension Authpb.User {
   /// A decoded `authpb.User` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Authpb__User>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Authpb__User>
 
-    @inlinable package init(raw: UnsafePointer<Authpb__User>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Authpb__User>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(2)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
     /// Password hash, never the password.
-    @inlinable package var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
+    @inlinable public var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
 
-    @inlinable package var roles: RepeatedBytesView {
+    @inlinable public var roles: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.roles, count: raw.pointee.n_roles)
     }
 
-    @inlinable package var options: Authpb.UserAddOptions.View? {
+    @inlinable public var options: Authpb.UserAddOptions.View? {
       guard let pointer = raw.pointee.options else { return nil }
       return Authpb.UserAddOptions.View(raw: pointer)
     }
@@ -205,20 +205,20 @@ extension Authpb {
 
 extension Authpb.Permission {
   /// A decoded `authpb.Permission` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Authpb__Permission>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Authpb__Permission>
 
-    @inlinable package init(raw: UnsafePointer<Authpb__Permission>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Authpb__Permission>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(0)
     }
 
-    @inlinable package var permType: Authpb.Permission.Kind { Authpb.Permission.Kind(rawValue: Int32(bitPattern: raw.pointee.permtype.rawValue)) }
+    @inlinable public var permType: Authpb.Permission.Kind { Authpb.Permission.Kind(rawValue: Int32(bitPattern: raw.pointee.permtype.rawValue)) }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
   }
 }
 
@@ -271,18 +271,18 @@ extension Authpb {
 
 extension Authpb.Role {
   /// A decoded `authpb.Role` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Authpb__Role>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Authpb__Role>
 
-    @inlinable package init(raw: UnsafePointer<Authpb__Role>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Authpb__Role>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(1)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var keyPermission: RepeatedView<Authpb.Permission.View> {
+    @inlinable public var keyPermission: RepeatedView<Authpb.Permission.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.keypermission), count: raw.pointee.n_keypermission)
     }
   }

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension GrpcHealthV1 {
   /// Asks about a service by its full name; empty for the whole server.
@@ -34,16 +34,16 @@ extension GrpcHealthV1 {
 
 extension GrpcHealthV1.HealthCheckRequest {
   /// A decoded `grpc.health.v1.HealthCheckRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Health__V1__HealthCheckRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Health__V1__HealthCheckRequest>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(106)
     }
 
-    @inlinable package var service: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.service.data, count: raw.pointee.service.len) }
+    @inlinable public var service: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.service.data, count: raw.pointee.service.len) }
   }
 }
 
@@ -116,16 +116,16 @@ extension GrpcHealthV1 {
 
 extension GrpcHealthV1.HealthCheckResponse {
   /// A decoded `grpc.health.v1.HealthCheckResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(107)
     }
 
-    @inlinable package var status: GrpcHealthV1.HealthCheckResponse.ServingStatus { GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: Int32(bitPattern: raw.pointee.status.rawValue)) }
+    @inlinable public var status: GrpcHealthV1.HealthCheckResponse.ServingStatus { GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: Int32(bitPattern: raw.pointee.status.rawValue)) }
   }
 }
 

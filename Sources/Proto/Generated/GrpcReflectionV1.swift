@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension GrpcReflectionV1 {
   /// One question.
@@ -49,19 +49,19 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ServerReflectionRequest {
   /// A decoded `grpc.reflection.v1.ServerReflectionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(113)
     }
 
-    @inlinable package var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
+    @inlinable public var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
 
     /// The fields of oneof `message_request`.
-    package enum MessageRequest {
+    public enum MessageRequest {
       case fileByFilename(UnsafeRawBufferPointer)
       case fileContainingSymbol(UnsafeRawBufferPointer)
       case fileContainingExtension(GrpcReflectionV1.ExtensionRequest.View)
@@ -69,7 +69,7 @@ extension GrpcReflectionV1.ServerReflectionRequest {
       case listServices(UnsafeRawBufferPointer)
     }
 
-    @inlinable package var messageRequest: MessageRequest? {
+    @inlinable public var messageRequest: MessageRequest? {
       switch raw.pointee.message_request_case.rawValue {
       case 3: .fileByFilename(UnsafeRawBufferPointer(start: raw.pointee.file_by_filename.data, count: raw.pointee.file_by_filename.len))
       case 4: .fileContainingSymbol(UnsafeRawBufferPointer(start: raw.pointee.file_containing_symbol.data, count: raw.pointee.file_containing_symbol.len))
@@ -154,18 +154,18 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ExtensionRequest {
   /// A decoded `grpc.reflection.v1.ExtensionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ExtensionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ExtensionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(110)
     }
 
-    @inlinable package var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
+    @inlinable public var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
 
-    @inlinable package var extensionNumber: Int32 { raw.pointee.extension_number }
+    @inlinable public var extensionNumber: Int32 { raw.pointee.extension_number }
   }
 }
 
@@ -228,31 +228,31 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ServerReflectionResponse {
   /// A decoded `grpc.reflection.v1.ServerReflectionResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(114)
     }
 
-    @inlinable package var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
+    @inlinable public var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
 
-    @inlinable package var originalRequest: GrpcReflectionV1.ServerReflectionRequest.View? {
+    @inlinable public var originalRequest: GrpcReflectionV1.ServerReflectionRequest.View? {
       guard let pointer = raw.pointee.original_request else { return nil }
       return GrpcReflectionV1.ServerReflectionRequest.View(raw: pointer)
     }
 
     /// The fields of oneof `message_response`.
-    package enum MessageResponse {
+    public enum MessageResponse {
       case fileDescriptorResponse(GrpcReflectionV1.FileDescriptorResponse.View)
       case allExtensionNumbersResponse(GrpcReflectionV1.ExtensionNumberResponse.View)
       case listServicesResponse(GrpcReflectionV1.ListServiceResponse.View)
       case errorResponse(GrpcReflectionV1.ErrorResponse.View)
     }
 
-    @inlinable package var messageResponse: MessageResponse? {
+    @inlinable public var messageResponse: MessageResponse? {
       switch raw.pointee.message_response_case.rawValue {
       case 4: .fileDescriptorResponse(GrpcReflectionV1.FileDescriptorResponse.View(raw: raw.pointee.file_descriptor_response))
       case 5: .allExtensionNumbersResponse(GrpcReflectionV1.ExtensionNumberResponse.View(raw: raw.pointee.all_extension_numbers_response))
@@ -331,16 +331,16 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.FileDescriptorResponse {
   /// A decoded `grpc.reflection.v1.FileDescriptorResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__FileDescriptorResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__FileDescriptorResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__FileDescriptorResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__FileDescriptorResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(111)
     }
 
-    @inlinable package var fileDescriptorProto: RepeatedBytesView {
+    @inlinable public var fileDescriptorProto: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.file_descriptor_proto, count: raw.pointee.n_file_descriptor_proto)
     }
   }
@@ -392,18 +392,18 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ExtensionNumberResponse {
   /// A decoded `grpc.reflection.v1.ExtensionNumberResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ExtensionNumberResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ExtensionNumberResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionNumberResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionNumberResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(109)
     }
 
-    @inlinable package var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
+    @inlinable public var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
 
-    @inlinable package var extensionNumber: UnsafeBufferPointer<Int32> {
+    @inlinable public var extensionNumber: UnsafeBufferPointer<Int32> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.extension_number), count: raw.pointee.n_extension_number)
     }
   }
@@ -454,16 +454,16 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ListServiceResponse {
   /// A decoded `grpc.reflection.v1.ListServiceResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ListServiceResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ListServiceResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ListServiceResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ListServiceResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(112)
     }
 
-    @inlinable package var service: RepeatedView<GrpcReflectionV1.ServiceResponse.View> {
+    @inlinable public var service: RepeatedView<GrpcReflectionV1.ServiceResponse.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.service), count: raw.pointee.n_service)
     }
   }
@@ -512,16 +512,16 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ServiceResponse {
   /// A decoded `grpc.reflection.v1.ServiceResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ServiceResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ServiceResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ServiceResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServiceResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(115)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -570,18 +570,18 @@ extension GrpcReflectionV1 {
 
 extension GrpcReflectionV1.ErrorResponse {
   /// A decoded `grpc.reflection.v1.ErrorResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1__ErrorResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1__ErrorResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1__ErrorResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ErrorResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(108)
     }
 
-    @inlinable package var errorCode: Int32 { raw.pointee.error_code }
+    @inlinable public var errorCode: Int32 { raw.pointee.error_code }
 
-    @inlinable package var errorMessage: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error_message.data, count: raw.pointee.error_message.len) }
+    @inlinable public var errorMessage: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error_message.data, count: raw.pointee.error_message.len) }
   }
 }
 

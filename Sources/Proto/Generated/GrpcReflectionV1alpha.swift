@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension GrpcReflectionV1alpha {
   /// One question.
@@ -49,19 +49,19 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ServerReflectionRequest {
   /// A decoded `grpc.reflection.v1alpha.ServerReflectionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(121)
     }
 
-    @inlinable package var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
+    @inlinable public var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
 
     /// The fields of oneof `message_request`.
-    package enum MessageRequest {
+    public enum MessageRequest {
       case fileByFilename(UnsafeRawBufferPointer)
       case fileContainingSymbol(UnsafeRawBufferPointer)
       case fileContainingExtension(GrpcReflectionV1alpha.ExtensionRequest.View)
@@ -69,7 +69,7 @@ extension GrpcReflectionV1alpha.ServerReflectionRequest {
       case listServices(UnsafeRawBufferPointer)
     }
 
-    @inlinable package var messageRequest: MessageRequest? {
+    @inlinable public var messageRequest: MessageRequest? {
       switch raw.pointee.message_request_case.rawValue {
       case 3: .fileByFilename(UnsafeRawBufferPointer(start: raw.pointee.file_by_filename.data, count: raw.pointee.file_by_filename.len))
       case 4: .fileContainingSymbol(UnsafeRawBufferPointer(start: raw.pointee.file_containing_symbol.data, count: raw.pointee.file_containing_symbol.len))
@@ -154,18 +154,18 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ExtensionRequest {
   /// A decoded `grpc.reflection.v1alpha.ExtensionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(118)
     }
 
-    @inlinable package var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
+    @inlinable public var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
 
-    @inlinable package var extensionNumber: Int32 { raw.pointee.extension_number }
+    @inlinable public var extensionNumber: Int32 { raw.pointee.extension_number }
   }
 }
 
@@ -228,31 +228,31 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ServerReflectionResponse {
   /// A decoded `grpc.reflection.v1alpha.ServerReflectionResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(122)
     }
 
-    @inlinable package var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
+    @inlinable public var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
 
-    @inlinable package var originalRequest: GrpcReflectionV1alpha.ServerReflectionRequest.View? {
+    @inlinable public var originalRequest: GrpcReflectionV1alpha.ServerReflectionRequest.View? {
       guard let pointer = raw.pointee.original_request else { return nil }
       return GrpcReflectionV1alpha.ServerReflectionRequest.View(raw: pointer)
     }
 
     /// The fields of oneof `message_response`.
-    package enum MessageResponse {
+    public enum MessageResponse {
       case fileDescriptorResponse(GrpcReflectionV1alpha.FileDescriptorResponse.View)
       case allExtensionNumbersResponse(GrpcReflectionV1alpha.ExtensionNumberResponse.View)
       case listServicesResponse(GrpcReflectionV1alpha.ListServiceResponse.View)
       case errorResponse(GrpcReflectionV1alpha.ErrorResponse.View)
     }
 
-    @inlinable package var messageResponse: MessageResponse? {
+    @inlinable public var messageResponse: MessageResponse? {
       switch raw.pointee.message_response_case.rawValue {
       case 4: .fileDescriptorResponse(GrpcReflectionV1alpha.FileDescriptorResponse.View(raw: raw.pointee.file_descriptor_response))
       case 5: .allExtensionNumbersResponse(GrpcReflectionV1alpha.ExtensionNumberResponse.View(raw: raw.pointee.all_extension_numbers_response))
@@ -331,16 +331,16 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.FileDescriptorResponse {
   /// A decoded `grpc.reflection.v1alpha.FileDescriptorResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(119)
     }
 
-    @inlinable package var fileDescriptorProto: RepeatedBytesView {
+    @inlinable public var fileDescriptorProto: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.file_descriptor_proto, count: raw.pointee.n_file_descriptor_proto)
     }
   }
@@ -392,18 +392,18 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ExtensionNumberResponse {
   /// A decoded `grpc.reflection.v1alpha.ExtensionNumberResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(117)
     }
 
-    @inlinable package var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
+    @inlinable public var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
 
-    @inlinable package var extensionNumber: UnsafeBufferPointer<Int32> {
+    @inlinable public var extensionNumber: UnsafeBufferPointer<Int32> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.extension_number), count: raw.pointee.n_extension_number)
     }
   }
@@ -454,16 +454,16 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ListServiceResponse {
   /// A decoded `grpc.reflection.v1alpha.ListServiceResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ListServiceResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ListServiceResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ListServiceResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ListServiceResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(120)
     }
 
-    @inlinable package var service: RepeatedView<GrpcReflectionV1alpha.ServiceResponse.View> {
+    @inlinable public var service: RepeatedView<GrpcReflectionV1alpha.ServiceResponse.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.service), count: raw.pointee.n_service)
     }
   }
@@ -512,16 +512,16 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ServiceResponse {
   /// A decoded `grpc.reflection.v1alpha.ServiceResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServiceResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ServiceResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServiceResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServiceResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(123)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -570,18 +570,18 @@ extension GrpcReflectionV1alpha {
 
 extension GrpcReflectionV1alpha.ErrorResponse {
   /// A decoded `grpc.reflection.v1alpha.ErrorResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Grpc__Reflection__V1alpha__ErrorResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Grpc__Reflection__V1alpha__ErrorResponse>
 
-    @inlinable package init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ErrorResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ErrorResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(116)
     }
 
-    @inlinable package var errorCode: Int32 { raw.pointee.error_code }
+    @inlinable public var errorCode: Int32 { raw.pointee.error_code }
 
-    @inlinable package var errorMessage: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error_message.data, count: raw.pointee.error_message.len) }
+    @inlinable public var errorMessage: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error_message.data, count: raw.pointee.error_message.len) }
   }
 }
 

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Mvccpb {
   /// One key as the store holds it at some revision.
@@ -53,30 +53,30 @@ extension Mvccpb {
 
 extension Mvccpb.KeyValue {
   /// A decoded `mvccpb.KeyValue` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Mvccpb__KeyValue>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Mvccpb__KeyValue>
 
-    @inlinable package init(raw: UnsafePointer<Mvccpb__KeyValue>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Mvccpb__KeyValue>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(134)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
     /// Revision at which the key came to be.
-    @inlinable package var createRevision: Int64 { raw.pointee.create_revision }
+    @inlinable public var createRevision: Int64 { raw.pointee.create_revision }
 
     /// Revision of the last change.
-    @inlinable package var modRevision: Int64 { raw.pointee.mod_revision }
+    @inlinable public var modRevision: Int64 { raw.pointee.mod_revision }
 
     /// Changes since the key was created; 1 for a new key, 0 after a deletion.
-    @inlinable package var version: Int64 { raw.pointee.version }
+    @inlinable public var version: Int64 { raw.pointee.version }
 
-    @inlinable package var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
+    @inlinable public var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
 
     /// Lease that the key hangs on; 0 for none.
-    @inlinable package var lease: Int64 { raw.pointee.lease }
+    @inlinable public var lease: Int64 { raw.pointee.lease }
   }
 }
 
@@ -161,25 +161,25 @@ extension Mvccpb {
 
 extension Mvccpb.Event {
   /// A decoded `mvccpb.Event` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Mvccpb__Event>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Mvccpb__Event>
 
-    @inlinable package init(raw: UnsafePointer<Mvccpb__Event>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Mvccpb__Event>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(133)
     }
 
-    @inlinable package var type: Mvccpb.Event.EventType { Mvccpb.Event.EventType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
+    @inlinable public var type: Mvccpb.Event.EventType { Mvccpb.Event.EventType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
 
     /// For DELETE only the key and the revision of the deletion are set.
-    @inlinable package var kv: Mvccpb.KeyValue.View? {
+    @inlinable public var kv: Mvccpb.KeyValue.View? {
       guard let pointer = raw.pointee.kv else { return nil }
       return Mvccpb.KeyValue.View(raw: pointer)
     }
 
     /// The pair before the change, for watchers that asked for it.
-    @inlinable package var prevKV: Mvccpb.KeyValue.View? {
+    @inlinable public var prevKV: Mvccpb.KeyValue.View? {
       guard let pointer = raw.pointee.prev_kv else { return nil }
       return Mvccpb.KeyValue.View(raw: pointer)
     }

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Leasepb {
   /// A lease as the store holds it; times in seconds.
@@ -40,20 +40,20 @@ extension Leasepb {
 
 extension Leasepb.Lease {
   /// A decoded `leasepb.Lease` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Leasepb__Lease>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Leasepb__Lease>
 
-    @inlinable package init(raw: UnsafePointer<Leasepb__Lease>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Leasepb__Lease>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(124)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
-    @inlinable package var ttl: Int64 { raw.pointee.ttl }
+    @inlinable public var ttl: Int64 { raw.pointee.ttl }
 
-    @inlinable package var remainingTTL: Int64 { raw.pointee.remainingttl }
+    @inlinable public var remainingTTL: Int64 { raw.pointee.remainingttl }
   }
 }
 
@@ -103,16 +103,16 @@ extension Leasepb {
 
 extension Leasepb.LeaseInternalRequest {
   /// A decoded `leasepb.LeaseInternalRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Leasepb__LeaseInternalRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Leasepb__LeaseInternalRequest>
 
-    @inlinable package init(raw: UnsafePointer<Leasepb__LeaseInternalRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Leasepb__LeaseInternalRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(125)
     }
 
-    @inlinable package var leaseTimeToLiveRequest: Etcdserverpb.LeaseTimeToLiveRequest.View? {
+    @inlinable public var leaseTimeToLiveRequest: Etcdserverpb.LeaseTimeToLiveRequest.View? {
       guard let pointer = raw.pointee.leasetimetoliverequest else { return nil }
       return Etcdserverpb.LeaseTimeToLiveRequest.View(raw: pointer)
     }
@@ -161,16 +161,16 @@ extension Leasepb {
 
 extension Leasepb.LeaseInternalResponse {
   /// A decoded `leasepb.LeaseInternalResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Leasepb__LeaseInternalResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Leasepb__LeaseInternalResponse>
 
-    @inlinable package init(raw: UnsafePointer<Leasepb__LeaseInternalResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Leasepb__LeaseInternalResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(126)
     }
 
-    @inlinable package var leaseTimeToLiveResponse: Etcdserverpb.LeaseTimeToLiveResponse.View? {
+    @inlinable public var leaseTimeToLiveResponse: Etcdserverpb.LeaseTimeToLiveResponse.View? {
       guard let pointer = raw.pointee.leasetimetoliveresponse else { return nil }
       return Etcdserverpb.LeaseTimeToLiveResponse.View(raw: pointer)
     }

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Membershippb {
   /// What peers must agree about.
@@ -37,20 +37,20 @@ extension Membershippb {
 
 extension Membershippb.RaftAttributes {
   /// A decoded `membershippb.RaftAttributes` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__RaftAttributes>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__RaftAttributes>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__RaftAttributes>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__RaftAttributes>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(132)
     }
 
-    @inlinable package var peerURLs: RepeatedBytesView {
+    @inlinable public var peerURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.peer_urls, count: raw.pointee.n_peer_urls)
     }
 
-    @inlinable package var isLearner: Bool { raw.pointee.is_learner != 0 }
+    @inlinable public var isLearner: Bool { raw.pointee.is_learner != 0 }
   }
 }
 
@@ -102,18 +102,18 @@ extension Membershippb {
 
 extension Membershippb.Attributes {
   /// A decoded `membershippb.Attributes` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__Attributes>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__Attributes>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__Attributes>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__Attributes>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(127)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var clientURLs: RepeatedBytesView {
+    @inlinable public var clientURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.client_urls, count: raw.pointee.n_client_urls)
     }
   }
@@ -170,23 +170,23 @@ extension Membershippb {
 
 extension Membershippb.Member {
   /// A decoded `membershippb.Member` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__Member>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__Member>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__Member>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__Member>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(131)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
 
-    @inlinable package var raftAttributes: Membershippb.RaftAttributes.View? {
+    @inlinable public var raftAttributes: Membershippb.RaftAttributes.View? {
       guard let pointer = raw.pointee.raft_attributes else { return nil }
       return Membershippb.RaftAttributes.View(raw: pointer)
     }
 
-    @inlinable package var memberAttributes: Membershippb.Attributes.View? {
+    @inlinable public var memberAttributes: Membershippb.Attributes.View? {
       guard let pointer = raw.pointee.member_attributes else { return nil }
       return Membershippb.Attributes.View(raw: pointer)
     }
@@ -239,16 +239,16 @@ extension Membershippb {
 
 extension Membershippb.ClusterVersionSetRequest {
   /// A decoded `membershippb.ClusterVersionSetRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__ClusterVersionSetRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__ClusterVersionSetRequest>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__ClusterVersionSetRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__ClusterVersionSetRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(129)
     }
 
-    @inlinable package var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
+    @inlinable public var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
   }
 }
 
@@ -297,18 +297,18 @@ extension Membershippb {
 
 extension Membershippb.ClusterMemberAttrSetRequest {
   /// A decoded `membershippb.ClusterMemberAttrSetRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__ClusterMemberAttrSetRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__ClusterMemberAttrSetRequest>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__ClusterMemberAttrSetRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__ClusterMemberAttrSetRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(128)
     }
 
-    @inlinable package var memberID: UInt64 { raw.pointee.member_id }
+    @inlinable public var memberID: UInt64 { raw.pointee.member_id }
 
-    @inlinable package var memberAttributes: Membershippb.Attributes.View? {
+    @inlinable public var memberAttributes: Membershippb.Attributes.View? {
       guard let pointer = raw.pointee.member_attributes else { return nil }
       return Membershippb.Attributes.View(raw: pointer)
     }
@@ -362,18 +362,18 @@ extension Membershippb {
 
 extension Membershippb.DowngradeInfoSetRequest {
   /// A decoded `membershippb.DowngradeInfoSetRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Membershippb__DowngradeInfoSetRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Membershippb__DowngradeInfoSetRequest>
 
-    @inlinable package init(raw: UnsafePointer<Membershippb__DowngradeInfoSetRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Membershippb__DowngradeInfoSetRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(130)
     }
 
-    @inlinable package var enabled: Bool { raw.pointee.enabled != 0 }
+    @inlinable public var enabled: Bool { raw.pointee.enabled != 0 }
 
-    @inlinable package var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
+    @inlinable public var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
   }
 }
 

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Raftpb {
   /// What an entry's data is.
@@ -217,22 +217,22 @@ extension Raftpb {
 
 extension Raftpb.Entry {
   /// A decoded `raftpb.Entry` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__Entry>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__Entry>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__Entry>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__Entry>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(139)
     }
 
-    @inlinable package var term: UInt64 { raw.pointee.term }
+    @inlinable public var term: UInt64 { raw.pointee.term }
 
-    @inlinable package var index: UInt64 { raw.pointee.index }
+    @inlinable public var index: UInt64 { raw.pointee.index }
 
-    @inlinable package var type: Raftpb.EntryType { Raftpb.EntryType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
+    @inlinable public var type: Raftpb.EntryType { Raftpb.EntryType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
 
-    @inlinable package var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
+    @inlinable public var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
   }
 }
 
@@ -290,23 +290,23 @@ extension Raftpb {
 
 extension Raftpb.SnapshotMetadata {
   /// A decoded `raftpb.SnapshotMetadata` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__SnapshotMetadata>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__SnapshotMetadata>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__SnapshotMetadata>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__SnapshotMetadata>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(143)
     }
 
-    @inlinable package var confState: Raftpb.ConfState.View? {
+    @inlinable public var confState: Raftpb.ConfState.View? {
       guard let pointer = raw.pointee.conf_state else { return nil }
       return Raftpb.ConfState.View(raw: pointer)
     }
 
-    @inlinable package var index: UInt64 { raw.pointee.index }
+    @inlinable public var index: UInt64 { raw.pointee.index }
 
-    @inlinable package var term: UInt64 { raw.pointee.term }
+    @inlinable public var term: UInt64 { raw.pointee.term }
   }
 }
 
@@ -359,18 +359,18 @@ extension Raftpb {
 
 extension Raftpb.Snapshot {
   /// A decoded `raftpb.Snapshot` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__Snapshot>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__Snapshot>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__Snapshot>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__Snapshot>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(142)
     }
 
-    @inlinable package var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
+    @inlinable public var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
 
-    @inlinable package var metadata: Raftpb.SnapshotMetadata.View? {
+    @inlinable public var metadata: Raftpb.SnapshotMetadata.View? {
       guard let pointer = raw.pointee.metadata else { return nil }
       return Raftpb.SnapshotMetadata.View(raw: pointer)
     }
@@ -463,50 +463,50 @@ extension Raftpb {
 
 extension Raftpb.Message {
   /// A decoded `raftpb.Message` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__Message>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__Message>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__Message>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__Message>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(141)
     }
 
-    @inlinable package var type: Raftpb.MessageType { Raftpb.MessageType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
+    @inlinable public var type: Raftpb.MessageType { Raftpb.MessageType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
 
-    @inlinable package var to: UInt64 { raw.pointee.to }
+    @inlinable public var to: UInt64 { raw.pointee.to }
 
-    @inlinable package var from: UInt64 { raw.pointee.from }
+    @inlinable public var from: UInt64 { raw.pointee.from }
 
-    @inlinable package var term: UInt64 { raw.pointee.term }
+    @inlinable public var term: UInt64 { raw.pointee.term }
 
     /// Term of the entry at index.
-    @inlinable package var logTerm: UInt64 { raw.pointee.logterm }
+    @inlinable public var logTerm: UInt64 { raw.pointee.logterm }
 
-    @inlinable package var index: UInt64 { raw.pointee.index }
+    @inlinable public var index: UInt64 { raw.pointee.index }
 
-    @inlinable package var entries: RepeatedView<Raftpb.Entry.View> {
+    @inlinable public var entries: RepeatedView<Raftpb.Entry.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.entries), count: raw.pointee.n_entries)
     }
 
-    @inlinable package var commit: UInt64 { raw.pointee.commit }
+    @inlinable public var commit: UInt64 { raw.pointee.commit }
 
-    @inlinable package var vote: UInt64 { raw.pointee.vote }
+    @inlinable public var vote: UInt64 { raw.pointee.vote }
 
-    @inlinable package var snapshot: Raftpb.Snapshot.View? {
+    @inlinable public var snapshot: Raftpb.Snapshot.View? {
       guard let pointer = raw.pointee.snapshot else { return nil }
       return Raftpb.Snapshot.View(raw: pointer)
     }
 
-    @inlinable package var reject: Bool { raw.pointee.reject != 0 }
+    @inlinable public var reject: Bool { raw.pointee.reject != 0 }
 
     /// Where the follower's log may match the leader's.
-    @inlinable package var rejectHint: UInt64 { raw.pointee.rejecthint }
+    @inlinable public var rejectHint: UInt64 { raw.pointee.rejecthint }
 
-    @inlinable package var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
+    @inlinable public var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
 
     /// For the Storage kinds: what to answer once the work is done.
-    @inlinable package var responses: RepeatedView<Raftpb.Message.View> {
+    @inlinable public var responses: RepeatedView<Raftpb.Message.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.responses), count: raw.pointee.n_responses)
     }
   }
@@ -588,20 +588,20 @@ extension Raftpb {
 
 extension Raftpb.HardState {
   /// A decoded `raftpb.HardState` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__HardState>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__HardState>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__HardState>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__HardState>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(140)
     }
 
-    @inlinable package var term: UInt64 { raw.pointee.term }
+    @inlinable public var term: UInt64 { raw.pointee.term }
 
-    @inlinable package var vote: UInt64 { raw.pointee.vote }
+    @inlinable public var vote: UInt64 { raw.pointee.vote }
 
-    @inlinable package var commit: UInt64 { raw.pointee.commit }
+    @inlinable public var commit: UInt64 { raw.pointee.commit }
   }
 }
 
@@ -666,35 +666,35 @@ extension Raftpb {
 
 extension Raftpb.ConfState {
   /// A decoded `raftpb.ConfState` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__ConfState>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__ConfState>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__ConfState>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__ConfState>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(138)
     }
 
-    @inlinable package var voters: UnsafeBufferPointer<UInt64> {
+    @inlinable public var voters: UnsafeBufferPointer<UInt64> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.voters), count: raw.pointee.n_voters)
     }
 
-    @inlinable package var learners: UnsafeBufferPointer<UInt64> {
+    @inlinable public var learners: UnsafeBufferPointer<UInt64> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.learners), count: raw.pointee.n_learners)
     }
 
     /// Voters of the configuration that is being left.
-    @inlinable package var votersOutgoing: UnsafeBufferPointer<UInt64> {
+    @inlinable public var votersOutgoing: UnsafeBufferPointer<UInt64> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.voters_outgoing), count: raw.pointee.n_voters_outgoing)
     }
 
     /// Outgoing voters that become learners when the old configuration is left.
-    @inlinable package var learnersNext: UnsafeBufferPointer<UInt64> {
+    @inlinable public var learnersNext: UnsafeBufferPointer<UInt64> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.learners_next), count: raw.pointee.n_learners_next)
     }
 
     /// The old configuration is left without being asked.
-    @inlinable package var autoLeave: Bool { raw.pointee.auto_leave != 0 }
+    @inlinable public var autoLeave: Bool { raw.pointee.auto_leave != 0 }
   }
 }
 
@@ -761,22 +761,22 @@ extension Raftpb {
 
 extension Raftpb.ConfChange {
   /// A decoded `raftpb.ConfChange` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__ConfChange>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__ConfChange>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__ConfChange>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__ConfChange>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(135)
     }
 
-    @inlinable package var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
+    @inlinable public var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
 
-    @inlinable package var nodeID: UInt64 { raw.pointee.node_id }
+    @inlinable public var nodeID: UInt64 { raw.pointee.node_id }
 
-    @inlinable package var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
+    @inlinable public var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
   }
 }
 
@@ -831,18 +831,18 @@ extension Raftpb {
 
 extension Raftpb.ConfChangeSingle {
   /// A decoded `raftpb.ConfChangeSingle` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__ConfChangeSingle>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__ConfChangeSingle>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__ConfChangeSingle>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__ConfChangeSingle>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(136)
     }
 
-    @inlinable package var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
+    @inlinable public var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
 
-    @inlinable package var nodeID: UInt64 { raw.pointee.node_id }
+    @inlinable public var nodeID: UInt64 { raw.pointee.node_id }
   }
 }
 
@@ -896,22 +896,22 @@ extension Raftpb {
 
 extension Raftpb.ConfChangeV2 {
   /// A decoded `raftpb.ConfChangeV2` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Raftpb__ConfChangeV2>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Raftpb__ConfChangeV2>
 
-    @inlinable package init(raw: UnsafePointer<Raftpb__ConfChangeV2>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Raftpb__ConfChangeV2>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(137)
     }
 
-    @inlinable package var transition: Raftpb.ConfChangeTransition { Raftpb.ConfChangeTransition(rawValue: Int32(bitPattern: raw.pointee.transition.rawValue)) }
+    @inlinable public var transition: Raftpb.ConfChangeTransition { Raftpb.ConfChangeTransition(rawValue: Int32(bitPattern: raw.pointee.transition.rawValue)) }
 
-    @inlinable package var changes: RepeatedView<Raftpb.ConfChangeSingle.View> {
+    @inlinable public var changes: RepeatedView<Raftpb.ConfChangeSingle.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.changes), count: raw.pointee.n_changes)
     }
 
-    @inlinable package var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
+    @inlinable public var context: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.context.data, count: raw.pointee.context.len) }
   }
 }
 

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Etcdserverpb {
   /// On whose behalf an entry was proposed.
@@ -41,21 +41,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.RequestHeader {
   /// A decoded `etcdserverpb.RequestHeader` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__RequestHeader>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__RequestHeader>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__RequestHeader>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__RequestHeader>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(91)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
 
-    @inlinable package var username: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.username.data, count: raw.pointee.username.len) }
+    @inlinable public var username: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.username.data, count: raw.pointee.username.len) }
 
     /// State of users and roles that the check was made against.
-    @inlinable package var authRevision: UInt64 { raw.pointee.auth_revision }
+    @inlinable public var authRevision: UInt64 { raw.pointee.auth_revision }
   }
 }
 
@@ -198,168 +198,168 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.InternalRaftRequest {
   /// A decoded `etcdserverpb.InternalRaftRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__InternalRaftRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__InternalRaftRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__InternalRaftRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__InternalRaftRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(58)
     }
 
-    @inlinable package var header: Etcdserverpb.RequestHeader.View? {
+    @inlinable public var header: Etcdserverpb.RequestHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.RequestHeader.View(raw: pointer)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
 
-    @inlinable package var range: Etcdserverpb.RangeRequest.View? {
+    @inlinable public var range: Etcdserverpb.RangeRequest.View? {
       guard let pointer = raw.pointee.range else { return nil }
       return Etcdserverpb.RangeRequest.View(raw: pointer)
     }
 
-    @inlinable package var put: Etcdserverpb.PutRequest.View? {
+    @inlinable public var put: Etcdserverpb.PutRequest.View? {
       guard let pointer = raw.pointee.put else { return nil }
       return Etcdserverpb.PutRequest.View(raw: pointer)
     }
 
-    @inlinable package var deleteRange: Etcdserverpb.DeleteRangeRequest.View? {
+    @inlinable public var deleteRange: Etcdserverpb.DeleteRangeRequest.View? {
       guard let pointer = raw.pointee.delete_range else { return nil }
       return Etcdserverpb.DeleteRangeRequest.View(raw: pointer)
     }
 
-    @inlinable package var txn: Etcdserverpb.TxnRequest.View? {
+    @inlinable public var txn: Etcdserverpb.TxnRequest.View? {
       guard let pointer = raw.pointee.txn else { return nil }
       return Etcdserverpb.TxnRequest.View(raw: pointer)
     }
 
-    @inlinable package var compaction: Etcdserverpb.CompactionRequest.View? {
+    @inlinable public var compaction: Etcdserverpb.CompactionRequest.View? {
       guard let pointer = raw.pointee.compaction else { return nil }
       return Etcdserverpb.CompactionRequest.View(raw: pointer)
     }
 
-    @inlinable package var leaseGrant: Etcdserverpb.LeaseGrantRequest.View? {
+    @inlinable public var leaseGrant: Etcdserverpb.LeaseGrantRequest.View? {
       guard let pointer = raw.pointee.lease_grant else { return nil }
       return Etcdserverpb.LeaseGrantRequest.View(raw: pointer)
     }
 
-    @inlinable package var leaseRevoke: Etcdserverpb.LeaseRevokeRequest.View? {
+    @inlinable public var leaseRevoke: Etcdserverpb.LeaseRevokeRequest.View? {
       guard let pointer = raw.pointee.lease_revoke else { return nil }
       return Etcdserverpb.LeaseRevokeRequest.View(raw: pointer)
     }
 
-    @inlinable package var alarm: Etcdserverpb.AlarmRequest.View? {
+    @inlinable public var alarm: Etcdserverpb.AlarmRequest.View? {
       guard let pointer = raw.pointee.alarm else { return nil }
       return Etcdserverpb.AlarmRequest.View(raw: pointer)
     }
 
-    @inlinable package var leaseCheckpoint: Etcdserverpb.LeaseCheckpointRequest.View? {
+    @inlinable public var leaseCheckpoint: Etcdserverpb.LeaseCheckpointRequest.View? {
       guard let pointer = raw.pointee.lease_checkpoint else { return nil }
       return Etcdserverpb.LeaseCheckpointRequest.View(raw: pointer)
     }
 
-    @inlinable package var authEnable: Etcdserverpb.AuthEnableRequest.View? {
+    @inlinable public var authEnable: Etcdserverpb.AuthEnableRequest.View? {
       guard let pointer = raw.pointee.auth_enable else { return nil }
       return Etcdserverpb.AuthEnableRequest.View(raw: pointer)
     }
 
-    @inlinable package var authDisable: Etcdserverpb.AuthDisableRequest.View? {
+    @inlinable public var authDisable: Etcdserverpb.AuthDisableRequest.View? {
       guard let pointer = raw.pointee.auth_disable else { return nil }
       return Etcdserverpb.AuthDisableRequest.View(raw: pointer)
     }
 
-    @inlinable package var authStatus: Etcdserverpb.AuthStatusRequest.View? {
+    @inlinable public var authStatus: Etcdserverpb.AuthStatusRequest.View? {
       guard let pointer = raw.pointee.auth_status else { return nil }
       return Etcdserverpb.AuthStatusRequest.View(raw: pointer)
     }
 
-    @inlinable package var authenticate: Etcdserverpb.InternalAuthenticateRequest.View? {
+    @inlinable public var authenticate: Etcdserverpb.InternalAuthenticateRequest.View? {
       guard let pointer = raw.pointee.authenticate else { return nil }
       return Etcdserverpb.InternalAuthenticateRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserAdd: Etcdserverpb.AuthUserAddRequest.View? {
+    @inlinable public var authUserAdd: Etcdserverpb.AuthUserAddRequest.View? {
       guard let pointer = raw.pointee.auth_user_add else { return nil }
       return Etcdserverpb.AuthUserAddRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserDelete: Etcdserverpb.AuthUserDeleteRequest.View? {
+    @inlinable public var authUserDelete: Etcdserverpb.AuthUserDeleteRequest.View? {
       guard let pointer = raw.pointee.auth_user_delete else { return nil }
       return Etcdserverpb.AuthUserDeleteRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserGet: Etcdserverpb.AuthUserGetRequest.View? {
+    @inlinable public var authUserGet: Etcdserverpb.AuthUserGetRequest.View? {
       guard let pointer = raw.pointee.auth_user_get else { return nil }
       return Etcdserverpb.AuthUserGetRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserChangePassword: Etcdserverpb.AuthUserChangePasswordRequest.View? {
+    @inlinable public var authUserChangePassword: Etcdserverpb.AuthUserChangePasswordRequest.View? {
       guard let pointer = raw.pointee.auth_user_change_password else { return nil }
       return Etcdserverpb.AuthUserChangePasswordRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserGrantRole: Etcdserverpb.AuthUserGrantRoleRequest.View? {
+    @inlinable public var authUserGrantRole: Etcdserverpb.AuthUserGrantRoleRequest.View? {
       guard let pointer = raw.pointee.auth_user_grant_role else { return nil }
       return Etcdserverpb.AuthUserGrantRoleRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserRevokeRole: Etcdserverpb.AuthUserRevokeRoleRequest.View? {
+    @inlinable public var authUserRevokeRole: Etcdserverpb.AuthUserRevokeRoleRequest.View? {
       guard let pointer = raw.pointee.auth_user_revoke_role else { return nil }
       return Etcdserverpb.AuthUserRevokeRoleRequest.View(raw: pointer)
     }
 
-    @inlinable package var authUserList: Etcdserverpb.AuthUserListRequest.View? {
+    @inlinable public var authUserList: Etcdserverpb.AuthUserListRequest.View? {
       guard let pointer = raw.pointee.auth_user_list else { return nil }
       return Etcdserverpb.AuthUserListRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleList: Etcdserverpb.AuthRoleListRequest.View? {
+    @inlinable public var authRoleList: Etcdserverpb.AuthRoleListRequest.View? {
       guard let pointer = raw.pointee.auth_role_list else { return nil }
       return Etcdserverpb.AuthRoleListRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleAdd: Etcdserverpb.AuthRoleAddRequest.View? {
+    @inlinable public var authRoleAdd: Etcdserverpb.AuthRoleAddRequest.View? {
       guard let pointer = raw.pointee.auth_role_add else { return nil }
       return Etcdserverpb.AuthRoleAddRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleDelete: Etcdserverpb.AuthRoleDeleteRequest.View? {
+    @inlinable public var authRoleDelete: Etcdserverpb.AuthRoleDeleteRequest.View? {
       guard let pointer = raw.pointee.auth_role_delete else { return nil }
       return Etcdserverpb.AuthRoleDeleteRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleGet: Etcdserverpb.AuthRoleGetRequest.View? {
+    @inlinable public var authRoleGet: Etcdserverpb.AuthRoleGetRequest.View? {
       guard let pointer = raw.pointee.auth_role_get else { return nil }
       return Etcdserverpb.AuthRoleGetRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleGrantPermission: Etcdserverpb.AuthRoleGrantPermissionRequest.View? {
+    @inlinable public var authRoleGrantPermission: Etcdserverpb.AuthRoleGrantPermissionRequest.View? {
       guard let pointer = raw.pointee.auth_role_grant_permission else { return nil }
       return Etcdserverpb.AuthRoleGrantPermissionRequest.View(raw: pointer)
     }
 
-    @inlinable package var authRoleRevokePermission: Etcdserverpb.AuthRoleRevokePermissionRequest.View? {
+    @inlinable public var authRoleRevokePermission: Etcdserverpb.AuthRoleRevokePermissionRequest.View? {
       guard let pointer = raw.pointee.auth_role_revoke_permission else { return nil }
       return Etcdserverpb.AuthRoleRevokePermissionRequest.View(raw: pointer)
     }
 
-    @inlinable package var clusterVersionSet: Membershippb.ClusterVersionSetRequest.View? {
+    @inlinable public var clusterVersionSet: Membershippb.ClusterVersionSetRequest.View? {
       guard let pointer = raw.pointee.cluster_version_set else { return nil }
       return Membershippb.ClusterVersionSetRequest.View(raw: pointer)
     }
 
-    @inlinable package var clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest.View? {
+    @inlinable public var clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest.View? {
       guard let pointer = raw.pointee.cluster_member_attr_set else { return nil }
       return Membershippb.ClusterMemberAttrSetRequest.View(raw: pointer)
     }
 
-    @inlinable package var downgradeInfoSet: Membershippb.DowngradeInfoSetRequest.View? {
+    @inlinable public var downgradeInfoSet: Membershippb.DowngradeInfoSetRequest.View? {
       guard let pointer = raw.pointee.downgrade_info_set else { return nil }
       return Membershippb.DowngradeInfoSetRequest.View(raw: pointer)
     }
 
-    @inlinable package var downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest.View? {
+    @inlinable public var downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest.View? {
       guard let pointer = raw.pointee.downgrade_version_test else { return nil }
       return Etcdserverpb.DowngradeVersionTestRequest.View(raw: pointer)
     }
@@ -461,12 +461,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.EmptyResponse {
   /// A decoded `etcdserverpb.EmptyResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__EmptyResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__EmptyResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__EmptyResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__EmptyResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(52)
     }
   }
@@ -517,20 +517,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.InternalAuthenticateRequest {
   /// A decoded `etcdserverpb.InternalAuthenticateRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__InternalAuthenticateRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__InternalAuthenticateRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__InternalAuthenticateRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__InternalAuthenticateRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(57)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
+    @inlinable public var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
 
-    @inlinable package var simpleToken: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.simple_token.data, count: raw.pointee.simple_token.len) }
+    @inlinable public var simpleToken: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.simple_token.data, count: raw.pointee.simple_token.len) }
   }
 }
 

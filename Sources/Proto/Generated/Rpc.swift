@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension Etcdserverpb {
   /// What an alarm is about.
@@ -71,23 +71,23 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.ResponseHeader {
   /// A decoded `etcdserverpb.ResponseHeader` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__ResponseHeader>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__ResponseHeader>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__ResponseHeader>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__ResponseHeader>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(93)
     }
 
-    @inlinable package var clusterID: UInt64 { raw.pointee.cluster_id }
+    @inlinable public var clusterID: UInt64 { raw.pointee.cluster_id }
 
-    @inlinable package var memberID: UInt64 { raw.pointee.member_id }
+    @inlinable public var memberID: UInt64 { raw.pointee.member_id }
 
     /// Revision of the store when the request was served.
-    @inlinable package var revision: Int64 { raw.pointee.revision }
+    @inlinable public var revision: Int64 { raw.pointee.revision }
 
-    @inlinable package var raftTerm: UInt64 { raw.pointee.raft_term }
+    @inlinable public var raftTerm: UInt64 { raw.pointee.raft_term }
   }
 }
 
@@ -236,47 +236,47 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.RangeRequest {
   /// A decoded `etcdserverpb.RangeRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__RangeRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__RangeRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__RangeRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(88)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
     /// End of the range, exclusive; empty for one key, one zero byte for "all from key on".
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
 
     /// Most pairs to return; 0 for no limit.
-    @inlinable package var limit: Int64 { raw.pointee.limit }
+    @inlinable public var limit: Int64 { raw.pointee.limit }
 
     /// Revision to read at; 0 or less for the newest.
-    @inlinable package var revision: Int64 { raw.pointee.revision }
+    @inlinable public var revision: Int64 { raw.pointee.revision }
 
-    @inlinable package var sortOrder: Etcdserverpb.RangeRequest.SortOrder { Etcdserverpb.RangeRequest.SortOrder(rawValue: Int32(bitPattern: raw.pointee.sort_order.rawValue)) }
+    @inlinable public var sortOrder: Etcdserverpb.RangeRequest.SortOrder { Etcdserverpb.RangeRequest.SortOrder(rawValue: Int32(bitPattern: raw.pointee.sort_order.rawValue)) }
 
-    @inlinable package var sortTarget: Etcdserverpb.RangeRequest.SortTarget { Etcdserverpb.RangeRequest.SortTarget(rawValue: Int32(bitPattern: raw.pointee.sort_target.rawValue)) }
+    @inlinable public var sortTarget: Etcdserverpb.RangeRequest.SortTarget { Etcdserverpb.RangeRequest.SortTarget(rawValue: Int32(bitPattern: raw.pointee.sort_target.rawValue)) }
 
     /// Answer from the local store, which may lag behind.
-    @inlinable package var serializable: Bool { raw.pointee.serializable != 0 }
+    @inlinable public var serializable: Bool { raw.pointee.serializable != 0 }
 
     /// Leave the values out.
-    @inlinable package var keysOnly: Bool { raw.pointee.keys_only != 0 }
+    @inlinable public var keysOnly: Bool { raw.pointee.keys_only != 0 }
 
     /// Return only the count.
-    @inlinable package var countOnly: Bool { raw.pointee.count_only != 0 }
+    @inlinable public var countOnly: Bool { raw.pointee.count_only != 0 }
 
     /// Lower bound of mod_revision, inclusive; 0 for none. So for the next three.
-    @inlinable package var minModRevision: Int64 { raw.pointee.min_mod_revision }
+    @inlinable public var minModRevision: Int64 { raw.pointee.min_mod_revision }
 
-    @inlinable package var maxModRevision: Int64 { raw.pointee.max_mod_revision }
+    @inlinable public var maxModRevision: Int64 { raw.pointee.max_mod_revision }
 
-    @inlinable package var minCreateRevision: Int64 { raw.pointee.min_create_revision }
+    @inlinable public var minCreateRevision: Int64 { raw.pointee.min_create_revision }
 
-    @inlinable package var maxCreateRevision: Int64 { raw.pointee.max_create_revision }
+    @inlinable public var maxCreateRevision: Int64 { raw.pointee.max_create_revision }
   }
 }
 
@@ -357,29 +357,29 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.RangeResponse {
   /// A decoded `etcdserverpb.RangeResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__RangeResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__RangeResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__RangeResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(89)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var kvs: RepeatedView<Mvccpb.KeyValue.View> {
+    @inlinable public var kvs: RepeatedView<Mvccpb.KeyValue.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.kvs), count: raw.pointee.n_kvs)
     }
 
     /// The limit cut pairs off.
-    @inlinable package var more: Bool { raw.pointee.more != 0 }
+    @inlinable public var more: Bool { raw.pointee.more != 0 }
 
     /// Keys in the range, whatever the limit was.
-    @inlinable package var count: Int64 { raw.pointee.count }
+    @inlinable public var count: Int64 { raw.pointee.count }
   }
 }
 
@@ -451,30 +451,30 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.PutRequest {
   /// A decoded `etcdserverpb.PutRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__PutRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__PutRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__PutRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__PutRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(86)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
+    @inlinable public var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
 
     /// Lease to hang the key on; 0 for none.
-    @inlinable package var lease: Int64 { raw.pointee.lease }
+    @inlinable public var lease: Int64 { raw.pointee.lease }
 
     /// Return the pair that was there before.
-    @inlinable package var prevKV: Bool { raw.pointee.prev_kv != 0 }
+    @inlinable public var prevKV: Bool { raw.pointee.prev_kv != 0 }
 
     /// Keep the present value; the key must exist.
-    @inlinable package var ignoreValue: Bool { raw.pointee.ignore_value != 0 }
+    @inlinable public var ignoreValue: Bool { raw.pointee.ignore_value != 0 }
 
     /// Keep the present lease; the key must exist.
-    @inlinable package var ignoreLease: Bool { raw.pointee.ignore_lease != 0 }
+    @inlinable public var ignoreLease: Bool { raw.pointee.ignore_lease != 0 }
   }
 }
 
@@ -533,21 +533,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.PutResponse {
   /// A decoded `etcdserverpb.PutResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__PutResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__PutResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__PutResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__PutResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(87)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var prevKV: Mvccpb.KeyValue.View? {
+    @inlinable public var prevKV: Mvccpb.KeyValue.View? {
       guard let pointer = raw.pointee.prev_kv else { return nil }
       return Mvccpb.KeyValue.View(raw: pointer)
     }
@@ -604,20 +604,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DeleteRangeRequest {
   /// A decoded `etcdserverpb.DeleteRangeRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DeleteRangeRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DeleteRangeRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DeleteRangeRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DeleteRangeRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(46)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
 
-    @inlinable package var prevKV: Bool { raw.pointee.prev_kv != 0 }
+    @inlinable public var prevKV: Bool { raw.pointee.prev_kv != 0 }
   }
 }
 
@@ -674,24 +674,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DeleteRangeResponse {
   /// A decoded `etcdserverpb.DeleteRangeResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DeleteRangeResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DeleteRangeResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DeleteRangeResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DeleteRangeResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(47)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
     /// How many keys were deleted.
-    @inlinable package var deleted: Int64 { raw.pointee.deleted }
+    @inlinable public var deleted: Int64 { raw.pointee.deleted }
 
-    @inlinable package var prevKVs: RepeatedView<Mvccpb.KeyValue.View> {
+    @inlinable public var prevKVs: RepeatedView<Mvccpb.KeyValue.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.prev_kvs), count: raw.pointee.n_prev_kvs)
     }
   }
@@ -753,24 +753,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.RequestOp {
   /// A decoded `etcdserverpb.RequestOp` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__RequestOp>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__RequestOp>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__RequestOp>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__RequestOp>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(92)
     }
 
     /// The fields of oneof `request`.
-    package enum Request {
+    public enum Request {
       case requestRange(Etcdserverpb.RangeRequest.View)
       case requestPut(Etcdserverpb.PutRequest.View)
       case requestDeleteRange(Etcdserverpb.DeleteRangeRequest.View)
       case requestTxn(Etcdserverpb.TxnRequest.View)
     }
 
-    @inlinable package var request: Request? {
+    @inlinable public var request: Request? {
       switch raw.pointee.request_case.rawValue {
       case 1: .requestRange(Etcdserverpb.RangeRequest.View(raw: raw.pointee.request_range))
       case 2: .requestPut(Etcdserverpb.PutRequest.View(raw: raw.pointee.request_put))
@@ -854,24 +854,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.ResponseOp {
   /// A decoded `etcdserverpb.ResponseOp` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__ResponseOp>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__ResponseOp>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__ResponseOp>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__ResponseOp>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(94)
     }
 
     /// The fields of oneof `response`.
-    package enum Response {
+    public enum Response {
       case responseRange(Etcdserverpb.RangeResponse.View)
       case responsePut(Etcdserverpb.PutResponse.View)
       case responseDeleteRange(Etcdserverpb.DeleteRangeResponse.View)
       case responseTxn(Etcdserverpb.TxnResponse.View)
     }
 
-    @inlinable package var response: Response? {
+    @inlinable public var response: Response? {
       switch raw.pointee.response_case.rawValue {
       case 1: .responseRange(Etcdserverpb.RangeResponse.View(raw: raw.pointee.response_range))
       case 2: .responsePut(Etcdserverpb.PutResponse.View(raw: raw.pointee.response_put))
@@ -1026,26 +1026,26 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.Compare {
   /// A decoded `etcdserverpb.Compare` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__Compare>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__Compare>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__Compare>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__Compare>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(43)
     }
 
-    @inlinable package var result: Etcdserverpb.Compare.CompareResult { Etcdserverpb.Compare.CompareResult(rawValue: Int32(bitPattern: raw.pointee.result.rawValue)) }
+    @inlinable public var result: Etcdserverpb.Compare.CompareResult { Etcdserverpb.Compare.CompareResult(rawValue: Int32(bitPattern: raw.pointee.result.rawValue)) }
 
     /// Which property of the key is compared with the given one.
-    @inlinable package var target: Etcdserverpb.Compare.CompareTarget { Etcdserverpb.Compare.CompareTarget(rawValue: Int32(bitPattern: raw.pointee.target.rawValue)) }
+    @inlinable public var target: Etcdserverpb.Compare.CompareTarget { Etcdserverpb.Compare.CompareTarget(rawValue: Int32(bitPattern: raw.pointee.target.rawValue)) }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
 
     /// The fields of oneof `target_union`.
-    package enum TargetUnion {
+    public enum TargetUnion {
       case version(Int64)
       case createRevision(Int64)
       case modRevision(Int64)
@@ -1053,7 +1053,7 @@ extension Etcdserverpb.Compare {
       case lease(Int64)
     }
 
-    @inlinable package var targetUnion: TargetUnion? {
+    @inlinable public var targetUnion: TargetUnion? {
       switch raw.pointee.target_union_case.rawValue {
       case 4: .version(raw.pointee.version)
       case 5: .createRevision(raw.pointee.create_revision)
@@ -1147,24 +1147,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.TxnRequest {
   /// A decoded `etcdserverpb.TxnRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__TxnRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__TxnRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__TxnRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__TxnRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(99)
     }
 
-    @inlinable package var compare: RepeatedView<Etcdserverpb.Compare.View> {
+    @inlinable public var compare: RepeatedView<Etcdserverpb.Compare.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.compare), count: raw.pointee.n_compare)
     }
 
-    @inlinable package var success: RepeatedView<Etcdserverpb.RequestOp.View> {
+    @inlinable public var success: RepeatedView<Etcdserverpb.RequestOp.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.success), count: raw.pointee.n_success)
     }
 
-    @inlinable package var failure: RepeatedView<Etcdserverpb.RequestOp.View> {
+    @inlinable public var failure: RepeatedView<Etcdserverpb.RequestOp.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.failure), count: raw.pointee.n_failure)
     }
   }
@@ -1226,24 +1226,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.TxnResponse {
   /// A decoded `etcdserverpb.TxnResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__TxnResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__TxnResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__TxnResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__TxnResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(100)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
     /// Whether every condition held.
-    @inlinable package var succeeded: Bool { raw.pointee.succeeded != 0 }
+    @inlinable public var succeeded: Bool { raw.pointee.succeeded != 0 }
 
-    @inlinable package var responses: RepeatedView<Etcdserverpb.ResponseOp.View> {
+    @inlinable public var responses: RepeatedView<Etcdserverpb.ResponseOp.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.responses), count: raw.pointee.n_responses)
     }
   }
@@ -1300,19 +1300,19 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.CompactionRequest {
   /// A decoded `etcdserverpb.CompactionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__CompactionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__CompactionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__CompactionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__CompactionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(41)
     }
 
-    @inlinable package var revision: Int64 { raw.pointee.revision }
+    @inlinable public var revision: Int64 { raw.pointee.revision }
 
     /// Answer only after the space has been given back.
-    @inlinable package var physical: Bool { raw.pointee.physical != 0 }
+    @inlinable public var physical: Bool { raw.pointee.physical != 0 }
   }
 }
 
@@ -1360,16 +1360,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.CompactionResponse {
   /// A decoded `etcdserverpb.CompactionResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__CompactionResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__CompactionResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__CompactionResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__CompactionResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(42)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -1409,12 +1409,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.HashRequest {
   /// A decoded `etcdserverpb.HashRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__HashRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__HashRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__HashRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(55)
     }
   }
@@ -1459,16 +1459,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.HashKVRequest {
   /// A decoded `etcdserverpb.HashKVRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__HashKVRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__HashKVRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__HashKVRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashKVRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(53)
     }
 
-    @inlinable package var revision: Int64 { raw.pointee.revision }
+    @inlinable public var revision: Int64 { raw.pointee.revision }
   }
 }
 
@@ -1525,27 +1525,27 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.HashKVResponse {
   /// A decoded `etcdserverpb.HashKVResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__HashKVResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__HashKVResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__HashKVResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashKVResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(54)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var hash: UInt32 { raw.pointee.hash }
+    @inlinable public var hash: UInt32 { raw.pointee.hash }
 
     /// Oldest revision that went into the hash.
-    @inlinable package var compactRevision: Int64 { raw.pointee.compact_revision }
+    @inlinable public var compactRevision: Int64 { raw.pointee.compact_revision }
 
     /// Newest revision that went into the hash.
-    @inlinable package var hashRevision: Int64 { raw.pointee.hash_revision }
+    @inlinable public var hashRevision: Int64 { raw.pointee.hash_revision }
   }
 }
 
@@ -1600,21 +1600,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.HashResponse {
   /// A decoded `etcdserverpb.HashResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__HashResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__HashResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__HashResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(56)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var hash: UInt32 { raw.pointee.hash }
+    @inlinable public var hash: UInt32 { raw.pointee.hash }
   }
 }
 
@@ -1653,12 +1653,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.SnapshotRequest {
   /// A decoded `etcdserverpb.SnapshotRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__SnapshotRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__SnapshotRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__SnapshotRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__SnapshotRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(95)
     }
   }
@@ -1714,27 +1714,27 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.SnapshotResponse {
   /// A decoded `etcdserverpb.SnapshotResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__SnapshotResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__SnapshotResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__SnapshotResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__SnapshotResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(96)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
     /// Bytes still to come after this piece.
-    @inlinable package var remainingBytes: UInt64 { raw.pointee.remaining_bytes }
+    @inlinable public var remainingBytes: UInt64 { raw.pointee.remaining_bytes }
 
-    @inlinable package var blob: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.blob.data, count: raw.pointee.blob.len) }
+    @inlinable public var blob: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.blob.data, count: raw.pointee.blob.len) }
 
     /// Storage version of the member that made the snapshot.
-    @inlinable package var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
+    @inlinable public var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
   }
 }
 
@@ -1794,23 +1794,23 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.WatchRequest {
   /// A decoded `etcdserverpb.WatchRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__WatchRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__WatchRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__WatchRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(104)
     }
 
     /// The fields of oneof `request_union`.
-    package enum RequestUnion {
+    public enum RequestUnion {
       case createRequest(Etcdserverpb.WatchCreateRequest.View)
       case cancelRequest(Etcdserverpb.WatchCancelRequest.View)
       case progressRequest(Etcdserverpb.WatchProgressRequest.View)
     }
 
-    @inlinable package var requestUnion: RequestUnion? {
+    @inlinable public var requestUnion: RequestUnion? {
       switch raw.pointee.request_union_case.rawValue {
       case 1: .createRequest(Etcdserverpb.WatchCreateRequest.View(raw: raw.pointee.create_request))
       case 2: .cancelRequest(Etcdserverpb.WatchCancelRequest.View(raw: raw.pointee.cancel_request))
@@ -1927,37 +1927,37 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.WatchCreateRequest {
   /// A decoded `etcdserverpb.WatchCreateRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__WatchCreateRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__WatchCreateRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__WatchCreateRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchCreateRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(102)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
 
     /// First revision to report; 0 for "from now on".
-    @inlinable package var startRevision: Int64 { raw.pointee.start_revision }
+    @inlinable public var startRevision: Int64 { raw.pointee.start_revision }
 
     /// Send empty responses now and then while nothing happens.
-    @inlinable package var progressNotify: Bool { raw.pointee.progress_notify != 0 }
+    @inlinable public var progressNotify: Bool { raw.pointee.progress_notify != 0 }
 
     /// Kinds of event to leave out.
-    @inlinable package var filters: UnsafeBufferPointer<Etcdserverpb.WatchCreateRequest.FilterType> {
+    @inlinable public var filters: UnsafeBufferPointer<Etcdserverpb.WatchCreateRequest.FilterType> {
       UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.filters), count: raw.pointee.n_filters)
     }
 
-    @inlinable package var prevKV: Bool { raw.pointee.prev_kv != 0 }
+    @inlinable public var prevKV: Bool { raw.pointee.prev_kv != 0 }
 
     /// Identifier chosen by the client; 0 lets the server choose.
-    @inlinable package var watchID: Int64 { raw.pointee.watch_id }
+    @inlinable public var watchID: Int64 { raw.pointee.watch_id }
 
     /// Split large responses.
-    @inlinable package var fragment: Bool { raw.pointee.fragment != 0 }
+    @inlinable public var fragment: Bool { raw.pointee.fragment != 0 }
   }
 }
 
@@ -2018,16 +2018,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.WatchCancelRequest {
   /// A decoded `etcdserverpb.WatchCancelRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__WatchCancelRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__WatchCancelRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__WatchCancelRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchCancelRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(101)
     }
 
-    @inlinable package var watchID: Int64 { raw.pointee.watch_id }
+    @inlinable public var watchID: Int64 { raw.pointee.watch_id }
   }
 }
 
@@ -2064,12 +2064,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.WatchProgressRequest {
   /// A decoded `etcdserverpb.WatchProgressRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__WatchProgressRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__WatchProgressRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__WatchProgressRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchProgressRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(103)
     }
   }
@@ -2137,35 +2137,35 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.WatchResponse {
   /// A decoded `etcdserverpb.WatchResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__WatchResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__WatchResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__WatchResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(105)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var watchID: Int64 { raw.pointee.watch_id }
+    @inlinable public var watchID: Int64 { raw.pointee.watch_id }
 
-    @inlinable package var created: Bool { raw.pointee.created != 0 }
+    @inlinable public var created: Bool { raw.pointee.created != 0 }
 
-    @inlinable package var canceled: Bool { raw.pointee.canceled != 0 }
+    @inlinable public var canceled: Bool { raw.pointee.canceled != 0 }
 
     /// Set when the watch died because its history was compacted.
-    @inlinable package var compactRevision: Int64 { raw.pointee.compact_revision }
+    @inlinable public var compactRevision: Int64 { raw.pointee.compact_revision }
 
-    @inlinable package var cancelReason: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.cancel_reason.data, count: raw.pointee.cancel_reason.len) }
+    @inlinable public var cancelReason: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.cancel_reason.data, count: raw.pointee.cancel_reason.len) }
 
     /// More pieces of the same revision follow.
-    @inlinable package var fragment: Bool { raw.pointee.fragment != 0 }
+    @inlinable public var fragment: Bool { raw.pointee.fragment != 0 }
 
-    @inlinable package var events: RepeatedView<Mvccpb.Event.View> {
+    @inlinable public var events: RepeatedView<Mvccpb.Event.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.events), count: raw.pointee.n_events)
     }
   }
@@ -2233,20 +2233,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseGrantRequest {
   /// A decoded `etcdserverpb.LeaseGrantRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(62)
     }
 
     /// Wanted time to live, in seconds.
-    @inlinable package var ttl: Int64 { raw.pointee.ttl }
+    @inlinable public var ttl: Int64 { raw.pointee.ttl }
 
     /// Wanted identifier; 0 lets the server choose.
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
   }
 }
 
@@ -2303,25 +2303,25 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseGrantResponse {
   /// A decoded `etcdserverpb.LeaseGrantResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(63)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
-    @inlinable package var ttl: Int64 { raw.pointee.ttl }
+    @inlinable public var ttl: Int64 { raw.pointee.ttl }
 
-    @inlinable package var error: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error.data, count: raw.pointee.error.len) }
+    @inlinable public var error: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.error.data, count: raw.pointee.error.len) }
   }
 }
 
@@ -2373,16 +2373,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseRevokeRequest {
   /// A decoded `etcdserverpb.LeaseRevokeRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(68)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
   }
 }
 
@@ -2428,16 +2428,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseRevokeResponse {
   /// A decoded `etcdserverpb.LeaseRevokeResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(69)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -2490,19 +2490,19 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseCheckpoint {
   /// A decoded `etcdserverpb.LeaseCheckpoint` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseCheckpoint>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseCheckpoint>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpoint>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpoint>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(59)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
     /// Seconds left.
-    @inlinable package var remainingTTL: Int64 { raw.pointee.remaining_ttl }
+    @inlinable public var remainingTTL: Int64 { raw.pointee.remaining_ttl }
   }
 }
 
@@ -2550,16 +2550,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseCheckpointRequest {
   /// A decoded `etcdserverpb.LeaseCheckpointRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseCheckpointRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseCheckpointRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(60)
     }
 
-    @inlinable package var checkpoints: RepeatedView<Etcdserverpb.LeaseCheckpoint.View> {
+    @inlinable public var checkpoints: RepeatedView<Etcdserverpb.LeaseCheckpoint.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.checkpoints), count: raw.pointee.n_checkpoints)
     }
   }
@@ -2608,16 +2608,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseCheckpointResponse {
   /// A decoded `etcdserverpb.LeaseCheckpointResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseCheckpointResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseCheckpointResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(61)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -2666,16 +2666,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseKeepAliveRequest {
   /// A decoded `etcdserverpb.LeaseKeepAliveRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(64)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
   }
 }
 
@@ -2727,23 +2727,23 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseKeepAliveResponse {
   /// A decoded `etcdserverpb.LeaseKeepAliveResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(65)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
-    @inlinable package var ttl: Int64 { raw.pointee.ttl }
+    @inlinable public var ttl: Int64 { raw.pointee.ttl }
   }
 }
 
@@ -2797,19 +2797,19 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseTimeToLiveRequest {
   /// A decoded `etcdserverpb.LeaseTimeToLiveRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(71)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
     /// Return the lease's keys too.
-    @inlinable package var keys: Bool { raw.pointee.keys != 0 }
+    @inlinable public var keys: Bool { raw.pointee.keys != 0 }
   }
 }
 
@@ -2871,29 +2871,29 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseTimeToLiveResponse {
   /// A decoded `etcdserverpb.LeaseTimeToLiveResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(72)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
 
     /// Seconds left; -1 when there is no such lease.
-    @inlinable package var ttl: Int64 { raw.pointee.ttl }
+    @inlinable public var ttl: Int64 { raw.pointee.ttl }
 
     /// Seconds at creation and after each renewal.
-    @inlinable package var grantedTTL: Int64 { raw.pointee.grantedttl }
+    @inlinable public var grantedTTL: Int64 { raw.pointee.grantedttl }
 
-    @inlinable package var keys: RepeatedBytesView {
+    @inlinable public var keys: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.keys, count: raw.pointee.n_keys)
     }
   }
@@ -2941,12 +2941,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseLeasesRequest {
   /// A decoded `etcdserverpb.LeaseLeasesRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(66)
     }
   }
@@ -2991,16 +2991,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseStatus {
   /// A decoded `etcdserverpb.LeaseStatus` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseStatus>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseStatus>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseStatus>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseStatus>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(70)
     }
 
-    @inlinable package var id: Int64 { raw.pointee.id }
+    @inlinable public var id: Int64 { raw.pointee.id }
   }
 }
 
@@ -3049,21 +3049,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.LeaseLeasesResponse {
   /// A decoded `etcdserverpb.LeaseLeasesResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(67)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var leases: RepeatedView<Etcdserverpb.LeaseStatus.View> {
+    @inlinable public var leases: RepeatedView<Etcdserverpb.LeaseStatus.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.leases), count: raw.pointee.n_leases)
     }
   }
@@ -3127,29 +3127,29 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.Member {
   /// A decoded `etcdserverpb.Member` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__Member>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__Member>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__Member>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__Member>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(73)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
 
     /// Empty until the member has started.
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var peerURLs: RepeatedBytesView {
+    @inlinable public var peerURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.peerurls, count: raw.pointee.n_peerurls)
     }
 
-    @inlinable package var clientURLs: RepeatedBytesView {
+    @inlinable public var clientURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.clienturls, count: raw.pointee.n_clienturls)
     }
 
-    @inlinable package var isLearner: Bool { raw.pointee.islearner != 0 }
+    @inlinable public var isLearner: Bool { raw.pointee.islearner != 0 }
   }
 }
 
@@ -3208,20 +3208,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberAddRequest {
   /// A decoded `etcdserverpb.MemberAddRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberAddRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberAddRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberAddRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberAddRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(74)
     }
 
-    @inlinable package var peerURLs: RepeatedBytesView {
+    @inlinable public var peerURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.peerurls, count: raw.pointee.n_peerurls)
     }
 
-    @inlinable package var isLearner: Bool { raw.pointee.islearner != 0 }
+    @inlinable public var isLearner: Bool { raw.pointee.islearner != 0 }
   }
 }
 
@@ -3276,26 +3276,26 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberAddResponse {
   /// A decoded `etcdserverpb.MemberAddResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberAddResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberAddResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberAddResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberAddResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(75)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var member: Etcdserverpb.Member.View? {
+    @inlinable public var member: Etcdserverpb.Member.View? {
       guard let pointer = raw.pointee.member else { return nil }
       return Etcdserverpb.Member.View(raw: pointer)
     }
 
-    @inlinable package var members: RepeatedView<Etcdserverpb.Member.View> {
+    @inlinable public var members: RepeatedView<Etcdserverpb.Member.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.members), count: raw.pointee.n_members)
     }
   }
@@ -3348,16 +3348,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberRemoveRequest {
   /// A decoded `etcdserverpb.MemberRemoveRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberRemoveRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberRemoveRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberRemoveRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberRemoveRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(80)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
   }
 }
 
@@ -3406,21 +3406,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberRemoveResponse {
   /// A decoded `etcdserverpb.MemberRemoveResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberRemoveResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberRemoveResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberRemoveResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberRemoveResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(81)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var members: RepeatedView<Etcdserverpb.Member.View> {
+    @inlinable public var members: RepeatedView<Etcdserverpb.Member.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.members), count: raw.pointee.n_members)
     }
   }
@@ -3474,18 +3474,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberUpdateRequest {
   /// A decoded `etcdserverpb.MemberUpdateRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberUpdateRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberUpdateRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberUpdateRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberUpdateRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(82)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
 
-    @inlinable package var peerURLs: RepeatedBytesView {
+    @inlinable public var peerURLs: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.peerurls, count: raw.pointee.n_peerurls)
     }
   }
@@ -3539,21 +3539,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberUpdateResponse {
   /// A decoded `etcdserverpb.MemberUpdateResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberUpdateResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberUpdateResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberUpdateResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberUpdateResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(83)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var members: RepeatedView<Etcdserverpb.Member.View> {
+    @inlinable public var members: RepeatedView<Etcdserverpb.Member.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.members), count: raw.pointee.n_members)
     }
   }
@@ -3605,17 +3605,17 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberListRequest {
   /// A decoded `etcdserverpb.MemberListRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberListRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberListRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberListRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberListRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(76)
     }
 
     /// Agree with the leader first.
-    @inlinable package var linearizable: Bool { raw.pointee.linearizable != 0 }
+    @inlinable public var linearizable: Bool { raw.pointee.linearizable != 0 }
   }
 }
 
@@ -3664,21 +3664,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberListResponse {
   /// A decoded `etcdserverpb.MemberListResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberListResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberListResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberListResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberListResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(77)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var members: RepeatedView<Etcdserverpb.Member.View> {
+    @inlinable public var members: RepeatedView<Etcdserverpb.Member.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.members), count: raw.pointee.n_members)
     }
   }
@@ -3729,16 +3729,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberPromoteRequest {
   /// A decoded `etcdserverpb.MemberPromoteRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberPromoteRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberPromoteRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberPromoteRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberPromoteRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(78)
     }
 
-    @inlinable package var id: UInt64 { raw.pointee.id }
+    @inlinable public var id: UInt64 { raw.pointee.id }
   }
 }
 
@@ -3787,21 +3787,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MemberPromoteResponse {
   /// A decoded `etcdserverpb.MemberPromoteResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MemberPromoteResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberPromoteResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MemberPromoteResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberPromoteResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(79)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var members: RepeatedView<Etcdserverpb.Member.View> {
+    @inlinable public var members: RepeatedView<Etcdserverpb.Member.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.members), count: raw.pointee.n_members)
     }
   }
@@ -3843,12 +3843,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DefragmentRequest {
   /// A decoded `etcdserverpb.DefragmentRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DefragmentRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DefragmentRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DefragmentRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DefragmentRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(44)
     }
   }
@@ -3893,16 +3893,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DefragmentResponse {
   /// A decoded `etcdserverpb.DefragmentResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DefragmentResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DefragmentResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DefragmentResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DefragmentResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(45)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -3951,16 +3951,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MoveLeaderRequest {
   /// A decoded `etcdserverpb.MoveLeaderRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MoveLeaderRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MoveLeaderRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MoveLeaderRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MoveLeaderRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(84)
     }
 
-    @inlinable package var targetID: UInt64 { raw.pointee.targetid }
+    @inlinable public var targetID: UInt64 { raw.pointee.targetid }
   }
 }
 
@@ -4006,16 +4006,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.MoveLeaderResponse {
   /// A decoded `etcdserverpb.MoveLeaderResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__MoveLeaderResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MoveLeaderResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__MoveLeaderResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MoveLeaderResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(85)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -4095,21 +4095,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AlarmRequest {
   /// A decoded `etcdserverpb.AlarmRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AlarmRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AlarmRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AlarmRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AlarmRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(5)
     }
 
-    @inlinable package var action: Etcdserverpb.AlarmRequest.AlarmAction { Etcdserverpb.AlarmRequest.AlarmAction(rawValue: Int32(bitPattern: raw.pointee.action.rawValue)) }
+    @inlinable public var action: Etcdserverpb.AlarmRequest.AlarmAction { Etcdserverpb.AlarmRequest.AlarmAction(rawValue: Int32(bitPattern: raw.pointee.action.rawValue)) }
 
     /// Member that the alarm is about; 0 for all when listing.
-    @inlinable package var memberID: UInt64 { raw.pointee.memberid }
+    @inlinable public var memberID: UInt64 { raw.pointee.memberid }
 
-    @inlinable package var alarm: Etcdserverpb.AlarmType { Etcdserverpb.AlarmType(rawValue: Int32(bitPattern: raw.pointee.alarm.rawValue)) }
+    @inlinable public var alarm: Etcdserverpb.AlarmType { Etcdserverpb.AlarmType(rawValue: Int32(bitPattern: raw.pointee.alarm.rawValue)) }
   }
 }
 
@@ -4162,18 +4162,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AlarmMember {
   /// A decoded `etcdserverpb.AlarmMember` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AlarmMember>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AlarmMember>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AlarmMember>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AlarmMember>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(4)
     }
 
-    @inlinable package var memberID: UInt64 { raw.pointee.memberid }
+    @inlinable public var memberID: UInt64 { raw.pointee.memberid }
 
-    @inlinable package var alarm: Etcdserverpb.AlarmType { Etcdserverpb.AlarmType(rawValue: Int32(bitPattern: raw.pointee.alarm.rawValue)) }
+    @inlinable public var alarm: Etcdserverpb.AlarmType { Etcdserverpb.AlarmType(rawValue: Int32(bitPattern: raw.pointee.alarm.rawValue)) }
   }
 }
 
@@ -4224,21 +4224,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AlarmResponse {
   /// A decoded `etcdserverpb.AlarmResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AlarmResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AlarmResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AlarmResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AlarmResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(6)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var alarms: RepeatedView<Etcdserverpb.AlarmMember.View> {
+    @inlinable public var alarms: RepeatedView<Etcdserverpb.AlarmMember.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.alarms), count: raw.pointee.n_alarms)
     }
   }
@@ -4316,18 +4316,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DowngradeRequest {
   /// A decoded `etcdserverpb.DowngradeRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DowngradeRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DowngradeRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DowngradeRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(49)
     }
 
-    @inlinable package var action: Etcdserverpb.DowngradeRequest.DowngradeAction { Etcdserverpb.DowngradeRequest.DowngradeAction(rawValue: Int32(bitPattern: raw.pointee.action.rawValue)) }
+    @inlinable public var action: Etcdserverpb.DowngradeRequest.DowngradeAction { Etcdserverpb.DowngradeRequest.DowngradeAction(rawValue: Int32(bitPattern: raw.pointee.action.rawValue)) }
 
-    @inlinable package var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
+    @inlinable public var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
   }
 }
 
@@ -4378,21 +4378,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DowngradeResponse {
   /// A decoded `etcdserverpb.DowngradeResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DowngradeResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DowngradeResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DowngradeResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(50)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
+    @inlinable public var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
   }
 }
 
@@ -4440,16 +4440,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DowngradeVersionTestRequest {
   /// A decoded `etcdserverpb.DowngradeVersionTestRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DowngradeVersionTestRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DowngradeVersionTestRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DowngradeVersionTestRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeVersionTestRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(51)
     }
 
-    @inlinable package var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
+    @inlinable public var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
   }
 }
 
@@ -4486,12 +4486,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.StatusRequest {
   /// A decoded `etcdserverpb.StatusRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__StatusRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__StatusRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__StatusRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__StatusRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(97)
     }
   }
@@ -4576,49 +4576,49 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.StatusResponse {
   /// A decoded `etcdserverpb.StatusResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__StatusResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__StatusResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__StatusResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__StatusResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(98)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
+    @inlinable public var version: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.version.data, count: raw.pointee.version.len) }
 
     /// Bytes of the backend on disk.
-    @inlinable package var dbSize: Int64 { raw.pointee.dbsize }
+    @inlinable public var dbSize: Int64 { raw.pointee.dbsize }
 
     /// Member that leads, as this one believes; 0 for none.
-    @inlinable package var leader: UInt64 { raw.pointee.leader }
+    @inlinable public var leader: UInt64 { raw.pointee.leader }
 
-    @inlinable package var raftIndex: UInt64 { raw.pointee.raftindex }
+    @inlinable public var raftIndex: UInt64 { raw.pointee.raftindex }
 
-    @inlinable package var raftTerm: UInt64 { raw.pointee.raftterm }
+    @inlinable public var raftTerm: UInt64 { raw.pointee.raftterm }
 
-    @inlinable package var raftAppliedIndex: UInt64 { raw.pointee.raftappliedindex }
+    @inlinable public var raftAppliedIndex: UInt64 { raw.pointee.raftappliedindex }
 
-    @inlinable package var errors: RepeatedBytesView {
+    @inlinable public var errors: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.errors, count: raw.pointee.n_errors)
     }
 
     /// Bytes of the backend that hold data.
-    @inlinable package var dbSizeInUse: Int64 { raw.pointee.dbsizeinuse }
+    @inlinable public var dbSizeInUse: Int64 { raw.pointee.dbsizeinuse }
 
-    @inlinable package var isLearner: Bool { raw.pointee.islearner != 0 }
+    @inlinable public var isLearner: Bool { raw.pointee.islearner != 0 }
 
-    @inlinable package var storageVersion: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.storageversion.data, count: raw.pointee.storageversion.len) }
+    @inlinable public var storageVersion: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.storageversion.data, count: raw.pointee.storageversion.len) }
 
     /// Bytes at which the member stops taking writes.
-    @inlinable package var dbSizeQuota: Int64 { raw.pointee.dbsizequota }
+    @inlinable public var dbSizeQuota: Int64 { raw.pointee.dbsizequota }
 
-    @inlinable package var downgradeInfo: Etcdserverpb.DowngradeInfo.View? {
+    @inlinable public var downgradeInfo: Etcdserverpb.DowngradeInfo.View? {
       guard let pointer = raw.pointee.downgradeinfo else { return nil }
       return Etcdserverpb.DowngradeInfo.View(raw: pointer)
     }
@@ -4695,18 +4695,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.DowngradeInfo {
   /// A decoded `etcdserverpb.DowngradeInfo` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__DowngradeInfo>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__DowngradeInfo>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__DowngradeInfo>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeInfo>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(48)
     }
 
-    @inlinable package var enabled: Bool { raw.pointee.enabled != 0 }
+    @inlinable public var enabled: Bool { raw.pointee.enabled != 0 }
 
-    @inlinable package var targetVersion: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.targetversion.data, count: raw.pointee.targetversion.len) }
+    @inlinable public var targetVersion: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.targetversion.data, count: raw.pointee.targetversion.len) }
   }
 }
 
@@ -4745,12 +4745,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthEnableRequest {
   /// A decoded `etcdserverpb.AuthEnableRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthEnableRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthEnableRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthEnableRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthEnableRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(9)
     }
   }
@@ -4786,12 +4786,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthDisableRequest {
   /// A decoded `etcdserverpb.AuthDisableRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthDisableRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthDisableRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthDisableRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthDisableRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(7)
     }
   }
@@ -4827,12 +4827,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthStatusRequest {
   /// A decoded `etcdserverpb.AuthStatusRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthStatusRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthStatusRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthStatusRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthStatusRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(23)
     }
   }
@@ -4880,18 +4880,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthenticateRequest {
   /// A decoded `etcdserverpb.AuthenticateRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthenticateRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthenticateRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthenticateRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthenticateRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(39)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
+    @inlinable public var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
   }
 }
 
@@ -4949,26 +4949,26 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserAddRequest {
   /// A decoded `etcdserverpb.AuthUserAddRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserAddRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserAddRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserAddRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserAddRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(25)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
+    @inlinable public var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
 
-    @inlinable package var options: Authpb.UserAddOptions.View? {
+    @inlinable public var options: Authpb.UserAddOptions.View? {
       guard let pointer = raw.pointee.options else { return nil }
       return Authpb.UserAddOptions.View(raw: pointer)
     }
 
     /// Base64 of the hash; what the log holds instead of the password.
-    @inlinable package var hashedPassword: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.hashedpassword.data, count: raw.pointee.hashedpassword.len) }
+    @inlinable public var hashedPassword: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.hashedpassword.data, count: raw.pointee.hashedpassword.len) }
   }
 }
 
@@ -5020,16 +5020,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserGetRequest {
   /// A decoded `etcdserverpb.AuthUserGetRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserGetRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserGetRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserGetRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserGetRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(31)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -5075,16 +5075,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserDeleteRequest {
   /// A decoded `etcdserverpb.AuthUserDeleteRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserDeleteRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserDeleteRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserDeleteRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserDeleteRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(29)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -5136,20 +5136,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserChangePasswordRequest {
   /// A decoded `etcdserverpb.AuthUserChangePasswordRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(27)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
+    @inlinable public var password: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.password.data, count: raw.pointee.password.len) }
 
-    @inlinable package var hashedPassword: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.hashedpassword.data, count: raw.pointee.hashedpassword.len) }
+    @inlinable public var hashedPassword: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.hashedpassword.data, count: raw.pointee.hashedpassword.len) }
   }
 }
 
@@ -5202,18 +5202,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserGrantRoleRequest {
   /// A decoded `etcdserverpb.AuthUserGrantRoleRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(33)
     }
 
-    @inlinable package var user: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.user.data, count: raw.pointee.user.len) }
+    @inlinable public var user: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.user.data, count: raw.pointee.user.len) }
 
-    @inlinable package var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
+    @inlinable public var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
   }
 }
 
@@ -5264,18 +5264,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserRevokeRoleRequest {
   /// A decoded `etcdserverpb.AuthUserRevokeRoleRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(37)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
+    @inlinable public var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
   }
 }
 
@@ -5323,16 +5323,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleAddRequest {
   /// A decoded `etcdserverpb.AuthRoleAddRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleAddRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleAddRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleAddRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleAddRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(11)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -5378,16 +5378,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleGetRequest {
   /// A decoded `etcdserverpb.AuthRoleGetRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleGetRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleGetRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleGetRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleGetRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(15)
     }
 
-    @inlinable package var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
+    @inlinable public var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
   }
 }
 
@@ -5424,12 +5424,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserListRequest {
   /// A decoded `etcdserverpb.AuthUserListRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserListRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserListRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserListRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserListRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(35)
     }
   }
@@ -5465,12 +5465,12 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleListRequest {
   /// A decoded `etcdserverpb.AuthRoleListRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleListRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleListRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleListRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleListRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(19)
     }
   }
@@ -5515,16 +5515,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleDeleteRequest {
   /// A decoded `etcdserverpb.AuthRoleDeleteRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(13)
     }
 
-    @inlinable package var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
+    @inlinable public var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
   }
 }
 
@@ -5573,18 +5573,18 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleGrantPermissionRequest {
   /// A decoded `etcdserverpb.AuthRoleGrantPermissionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(17)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var perm: Authpb.Permission.View? {
+    @inlinable public var perm: Authpb.Permission.View? {
       guard let pointer = raw.pointee.perm else { return nil }
       return Authpb.Permission.View(raw: pointer)
     }
@@ -5641,20 +5641,20 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleRevokePermissionRequest {
   /// A decoded `etcdserverpb.AuthRoleRevokePermissionRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionRequest>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(21)
     }
 
-    @inlinable package var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
+    @inlinable public var role: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.role.data, count: raw.pointee.role.len) }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
-    @inlinable package var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
+    @inlinable public var rangeEnd: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.range_end.data, count: raw.pointee.range_end.len) }
   }
 }
 
@@ -5704,16 +5704,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthEnableResponse {
   /// A decoded `etcdserverpb.AuthEnableResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthEnableResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthEnableResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthEnableResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthEnableResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(10)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -5762,16 +5762,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthDisableResponse {
   /// A decoded `etcdserverpb.AuthDisableResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthDisableResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthDisableResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthDisableResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthDisableResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(8)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -5827,24 +5827,24 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthStatusResponse {
   /// A decoded `etcdserverpb.AuthStatusResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthStatusResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthStatusResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthStatusResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthStatusResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(24)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var enabled: Bool { raw.pointee.enabled != 0 }
+    @inlinable public var enabled: Bool { raw.pointee.enabled != 0 }
 
     /// Grows with each change of users, roles and permissions.
-    @inlinable package var authRevision: UInt64 { raw.pointee.authrevision }
+    @inlinable public var authRevision: UInt64 { raw.pointee.authrevision }
   }
 }
 
@@ -5897,21 +5897,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthenticateResponse {
   /// A decoded `etcdserverpb.AuthenticateResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthenticateResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthenticateResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthenticateResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthenticateResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(40)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var token: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.token.data, count: raw.pointee.token.len) }
+    @inlinable public var token: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.token.data, count: raw.pointee.token.len) }
   }
 }
 
@@ -5959,16 +5959,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserAddResponse {
   /// A decoded `etcdserverpb.AuthUserAddResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserAddResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserAddResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserAddResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserAddResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(26)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6020,21 +6020,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserGetResponse {
   /// A decoded `etcdserverpb.AuthUserGetResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserGetResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserGetResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserGetResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserGetResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(32)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var roles: RepeatedBytesView {
+    @inlinable public var roles: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.roles, count: raw.pointee.n_roles)
     }
   }
@@ -6085,16 +6085,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserDeleteResponse {
   /// A decoded `etcdserverpb.AuthUserDeleteResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserDeleteResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserDeleteResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserDeleteResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserDeleteResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(30)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6143,16 +6143,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserChangePasswordResponse {
   /// A decoded `etcdserverpb.AuthUserChangePasswordResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserChangePasswordResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(28)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6201,16 +6201,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserGrantRoleResponse {
   /// A decoded `etcdserverpb.AuthUserGrantRoleResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserGrantRoleResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(34)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6259,16 +6259,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserRevokeRoleResponse {
   /// A decoded `etcdserverpb.AuthUserRevokeRoleResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserRevokeRoleResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(38)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6317,16 +6317,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleAddResponse {
   /// A decoded `etcdserverpb.AuthRoleAddResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleAddResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleAddResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleAddResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleAddResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(12)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6378,21 +6378,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleGetResponse {
   /// A decoded `etcdserverpb.AuthRoleGetResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleGetResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleGetResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleGetResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleGetResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(16)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var perm: RepeatedView<Authpb.Permission.View> {
+    @inlinable public var perm: RepeatedView<Authpb.Permission.View> {
       RepeatedView(base: UnsafeRawPointer(raw.pointee.perm), count: raw.pointee.n_perm)
     }
   }
@@ -6446,21 +6446,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleListResponse {
   /// A decoded `etcdserverpb.AuthRoleListResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleListResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleListResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleListResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleListResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(20)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var roles: RepeatedBytesView {
+    @inlinable public var roles: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.roles, count: raw.pointee.n_roles)
     }
   }
@@ -6514,21 +6514,21 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthUserListResponse {
   /// A decoded `etcdserverpb.AuthUserListResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthUserListResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthUserListResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthUserListResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthUserListResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(36)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var users: RepeatedBytesView {
+    @inlinable public var users: RepeatedBytesView {
       RepeatedBytesView(base: raw.pointee.users, count: raw.pointee.n_users)
     }
   }
@@ -6579,16 +6579,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleDeleteResponse {
   /// A decoded `etcdserverpb.AuthRoleDeleteResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleDeleteResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(14)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6637,16 +6637,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleGrantPermissionResponse {
   /// A decoded `etcdserverpb.AuthRoleGrantPermissionResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleGrantPermissionResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(18)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6695,16 +6695,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.AuthRoleRevokePermissionResponse {
   /// A decoded `etcdserverpb.AuthRoleRevokePermissionResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__AuthRoleRevokePermissionResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(22)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -6753,16 +6753,16 @@ extension Etcdserverpb {
 
 extension Etcdserverpb.RangeStreamResponse {
   /// A decoded `etcdserverpb.RangeStreamResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<Etcdserverpb__RangeStreamResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__RangeStreamResponse>
 
-    @inlinable package init(raw: UnsafePointer<Etcdserverpb__RangeStreamResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeStreamResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(90)
     }
 
-    @inlinable package var rangeResponse: Etcdserverpb.RangeResponse.View? {
+    @inlinable public var rangeResponse: Etcdserverpb.RangeResponse.View? {
       guard let pointer = raw.pointee.range_response else { return nil }
       return Etcdserverpb.RangeResponse.View(raw: pointer)
     }

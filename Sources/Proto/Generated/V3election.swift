@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension V3electionpb {
   /// Waits to be leader of a named election.
@@ -42,22 +42,22 @@ extension V3electionpb {
 
 extension V3electionpb.CampaignRequest {
   /// A decoded `v3electionpb.CampaignRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__CampaignRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__CampaignRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__CampaignRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__CampaignRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(144)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
     /// Lease whose end gives leadership up.
-    @inlinable package var lease: Int64 { raw.pointee.lease }
+    @inlinable public var lease: Int64 { raw.pointee.lease }
 
     /// What the leader proclaims at first.
-    @inlinable package var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
+    @inlinable public var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
   }
 }
 
@@ -110,21 +110,21 @@ extension V3electionpb {
 
 extension V3electionpb.CampaignResponse {
   /// A decoded `v3electionpb.CampaignResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__CampaignResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__CampaignResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__CampaignResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__CampaignResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(145)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var leader: V3electionpb.LeaderKey.View? {
+    @inlinable public var leader: V3electionpb.LeaderKey.View? {
       guard let pointer = raw.pointee.leader else { return nil }
       return V3electionpb.LeaderKey.View(raw: pointer)
     }
@@ -185,23 +185,23 @@ extension V3electionpb {
 
 extension V3electionpb.LeaderKey {
   /// A decoded `v3electionpb.LeaderKey` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__LeaderKey>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__LeaderKey>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__LeaderKey>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderKey>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(146)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
 
     /// Creation revision of the key.
-    @inlinable package var rev: Int64 { raw.pointee.rev }
+    @inlinable public var rev: Int64 { raw.pointee.rev }
 
-    @inlinable package var lease: Int64 { raw.pointee.lease }
+    @inlinable public var lease: Int64 { raw.pointee.lease }
   }
 }
 
@@ -253,16 +253,16 @@ extension V3electionpb {
 
 extension V3electionpb.LeaderRequest {
   /// A decoded `v3electionpb.LeaderRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__LeaderRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__LeaderRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__LeaderRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(147)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
   }
 }
 
@@ -311,21 +311,21 @@ extension V3electionpb {
 
 extension V3electionpb.LeaderResponse {
   /// A decoded `v3electionpb.LeaderResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__LeaderResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__LeaderResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__LeaderResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(148)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
-    @inlinable package var kv: Mvccpb.KeyValue.View? {
+    @inlinable public var kv: Mvccpb.KeyValue.View? {
       guard let pointer = raw.pointee.kv else { return nil }
       return Mvccpb.KeyValue.View(raw: pointer)
     }
@@ -376,16 +376,16 @@ extension V3electionpb {
 
 extension V3electionpb.ResignRequest {
   /// A decoded `v3electionpb.ResignRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__ResignRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__ResignRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__ResignRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__ResignRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(151)
     }
 
-    @inlinable package var leader: V3electionpb.LeaderKey.View? {
+    @inlinable public var leader: V3electionpb.LeaderKey.View? {
       guard let pointer = raw.pointee.leader else { return nil }
       return V3electionpb.LeaderKey.View(raw: pointer)
     }
@@ -434,16 +434,16 @@ extension V3electionpb {
 
 extension V3electionpb.ResignResponse {
   /// A decoded `v3electionpb.ResignResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__ResignResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__ResignResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__ResignResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__ResignResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(152)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
@@ -495,21 +495,21 @@ extension V3electionpb {
 
 extension V3electionpb.ProclaimRequest {
   /// A decoded `v3electionpb.ProclaimRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__ProclaimRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__ProclaimRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__ProclaimRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__ProclaimRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(149)
     }
 
-    @inlinable package var leader: V3electionpb.LeaderKey.View? {
+    @inlinable public var leader: V3electionpb.LeaderKey.View? {
       guard let pointer = raw.pointee.leader else { return nil }
       return V3electionpb.LeaderKey.View(raw: pointer)
     }
 
-    @inlinable package var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
+    @inlinable public var value: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.value.data, count: raw.pointee.value.len) }
   }
 }
 
@@ -557,16 +557,16 @@ extension V3electionpb {
 
 extension V3electionpb.ProclaimResponse {
   /// A decoded `v3electionpb.ProclaimResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3electionpb__ProclaimResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3electionpb__ProclaimResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3electionpb__ProclaimResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3electionpb__ProclaimResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(150)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }

@@ -2,7 +2,7 @@
 // swift-format-ignore-file
 
 public import Base
-package import CProto
+public import CProto
 
 extension V3lockpb {
   /// Waits for a named lock.
@@ -38,19 +38,19 @@ extension V3lockpb {
 
 extension V3lockpb.LockRequest {
   /// A decoded `v3lockpb.LockRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3lockpb__LockRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3lockpb__LockRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3lockpb__LockRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3lockpb__LockRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(153)
     }
 
-    @inlinable package var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
+    @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
 
     /// Lease whose end releases the lock.
-    @inlinable package var lease: Int64 { raw.pointee.lease }
+    @inlinable public var lease: Int64 { raw.pointee.lease }
   }
 }
 
@@ -102,22 +102,22 @@ extension V3lockpb {
 
 extension V3lockpb.LockResponse {
   /// A decoded `v3lockpb.LockResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3lockpb__LockResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3lockpb__LockResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3lockpb__LockResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3lockpb__LockResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(154)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }
 
     /// Exists as long as the caller owns the lock.
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
   }
 }
 
@@ -165,16 +165,16 @@ extension V3lockpb {
 
 extension V3lockpb.UnlockRequest {
   /// A decoded `v3lockpb.UnlockRequest` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3lockpb__UnlockRequest>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3lockpb__UnlockRequest>
 
-    @inlinable package init(raw: UnsafePointer<V3lockpb__UnlockRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3lockpb__UnlockRequest>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(155)
     }
 
-    @inlinable package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
+    @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
   }
 }
 
@@ -220,16 +220,16 @@ extension V3lockpb {
 
 extension V3lockpb.UnlockResponse {
   /// A decoded `v3lockpb.UnlockResponse` in its arena, valid until the arena's next reset.
-  package struct View: MessageView {
-    package let raw: UnsafePointer<V3lockpb__UnlockResponse>
+  public struct View: MessageView {
+    public let raw: UnsafePointer<V3lockpb__UnlockResponse>
 
-    @inlinable package init(raw: UnsafePointer<V3lockpb__UnlockResponse>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<V3lockpb__UnlockResponse>) { self.raw = raw }
 
-    @inlinable package static var table: UnsafePointer<martlet_message> {
+    @inlinable public static var table: UnsafePointer<martlet_message> {
       martlet_message_at(156)
     }
 
-    @inlinable package var header: Etcdserverpb.ResponseHeader.View? {
+    @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
       guard let pointer = raw.pointee.header else { return nil }
       return Etcdserverpb.ResponseHeader.View(raw: pointer)
     }

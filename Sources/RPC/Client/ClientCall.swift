@@ -99,16 +99,13 @@ final class ClientCall: @unchecked Sendable {
     timer = eventLoop.scheduleTask(in: timeout) { self.stop(.deadlineExceeded) }
   }
 
-  /// The connection stands: the call begins in earnest.
-  func attach(_ connection: ClientLoopConnection, _ headers: HeaderBlock, token: Int) {
-    guard end == nil else { return }
+  /// The connection stands: the call begins in earnest. False when the server allows no more calls
+  /// for now.
+  func attach(_ connection: ClientLoopConnection, _ headers: HeaderBlock, token: Int) -> Bool {
     guard
       let id = connection.start(
         headers: headers, token: token, compressesRequests: options.compressesRequests)
-    else {
-      finish(CallEnd(.unavailable("connection takes no more calls"), mayHaveBeenProcessed: false))
-      return
-    }
+    else { return false }
     attachment = (connection, id)
     wasSent = true
     let messages = unsent
@@ -116,6 +113,7 @@ final class ClientCall: @unchecked Sendable {
     for message in messages { message.withUnsafeBytes { connection.send(id, $0) } }
     if isHalfClosed { connection.halfClose(id) }
     resumeWriters()
+    return true
   }
 
   func write(_ message: SharedBytes) {

@@ -124,21 +124,45 @@ final class ClientLink: ClientCallDelegate, @unchecked Sendable {
   var connection: ClientLoopConnection?
   private var calls: [Int: ClientCall] = [:]
   private var nextToken = 0
+  /// Calls that the server's limit of streams holds back, in the order of their start.
+  private var waiting: [(ClientCall, HeaderBlock)] = []
+  private var isServing = false
 
   init(core: ClientCore) {
     self.core = core
   }
 
   func start(_ call: ClientCall, _ headers: HeaderBlock) {
-    guard let connection else {
-      call.finish(CallEnd(.unavailable("connection lost"), mayHaveBeenProcessed: false))
-      return
+    waiting.append((call, headers))
+    if waiting.count == 1 { serveWaiting() }
+  }
+
+  /// Begins as many of the waiting calls as the server allows.
+  private func serveWaiting() {
+    guard !isServing, let connection else { return }
+    isServing = true
+    defer { isServing = false }
+    var served = 0
+    while served < waiting.count {
+      let (call, headers) = waiting[served]
+      if call.end == nil {
+        guard connection.isAvailable else { break }
+        nextToken += 1
+        guard call.attach(connection, headers, token: nextToken) else { break }
+        calls[nextToken] = call
+      }
+      served += 1
     }
-    nextToken += 1
-    calls[nextToken] = call
-    call.attach(connection, headers, token: nextToken)
-    // It never began, or ended at once.
-    if call.end != nil { calls[nextToken] = nil }
+    waiting.removeFirst(served)
+  }
+
+  /// The waiting calls will not begin here any more; the core may have another connection.
+  private func failWaiting() {
+    let calls = waiting
+    waiting = []
+    for (call, _) in calls {
+      call.finish(CallEnd(.unavailable("connection lost"), mayHaveBeenProcessed: false))
+    }
   }
 
   func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) {
@@ -154,6 +178,7 @@ final class ClientLink: ClientCallDelegate, @unchecked Sendable {
   }
 
   func turnEnded() {
+    if !waiting.isEmpty { serveWaiting() }
     // Calls that were taken back get no `callEnded`.
     guard calls.count > 2 * (connection?.callCount ?? 0) + 64 else { return }
     calls = calls.filter { $0.value.end == nil }
@@ -161,11 +186,13 @@ final class ClientLink: ClientCallDelegate, @unchecked Sendable {
 
   func connectionDraining() {
     core?.retire(self, isClosed: false)
+    failWaiting()
   }
 
   func connectionClosed() {
     connection = nil
     calls = [:]
     core?.retire(self, isClosed: true)
+    failWaiting()
   }
 }

@@ -120,12 +120,26 @@ extension ClientLoopConnection {
     let slot = slots[stream.tag - 1]
     let token = slot.token
     let isUnseen = errorCode == Self.refusedStream || stream.id > lastStreamID
-    let status =
-      isUnseen
-      ? RPCStatus.unavailable("the server did not take the call")
-      : Self.status(ofErrorCode: errorCode, isConnectionLost: http2?.isActive != true)
     close(slot)
-    delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: !isUnseen))
+    if isUnseen {
+      let status = RPCStatus.unavailable("the server did not take the call")
+      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: false))
+    } else if errorCode == Self.cancelCode {
+      // The server's reset, or the end of the connection: what comes next tells.
+      canceledTokens.append(token)
+    } else {
+      let status = Self.status(ofErrorCode: errorCode)
+      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
+    }
+  }
+
+  private func endCanceled(_ status: RPCStatus) {
+    guard !canceledTokens.isEmpty else { return }
+    let tokens = canceledTokens
+    canceledTokens = []
+    for token in tokens {
+      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
+    }
   }
 
   package func streamWritable(_ stream: HTTP2Stream) {
@@ -134,6 +148,7 @@ extension ClientLoopConnection {
   }
 
   package func turnEnded() {
+    endCanceled(Self.status(ofErrorCode: Self.cancelCode))
     delegate.turnEnded()
   }
 
@@ -146,17 +161,17 @@ extension ClientLoopConnection {
 
   package func connectionClosed(_ reason: HTTP2CloseReason) {
     http2 = nil
+    endCanceled(.unavailable("connection lost"))
     delegate.connectionClosed()
   }
 
   private static let refusedStream: UInt32 = 0x7
 
   /// The table of gRPC's HTTP/2 mapping for RST_STREAM.
-  private static func status(ofErrorCode code: UInt32, isConnectionLost: Bool) -> RPCStatus {
-    if isConnectionLost { return .unavailable("connection lost") }
+  private static func status(ofErrorCode code: UInt32) -> RPCStatus {
     let text = "stream terminated by RST_STREAM with error code: \(code)"
     return switch code {
-    case 0x8: RPCStatus(.canceled, text)
+    case cancelCode: RPCStatus(.canceled, text)
     case 0xB: RPCStatus(.resourceExhausted, text)
     case 0xC: RPCStatus(.permissionDenied, text)
     default: .internal(text)

@@ -39,7 +39,7 @@ package struct RPCClientConfiguration: Sendable {
 package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
 
-  private static let cancelCode: UInt32 = 0x8
+  static let cancelCode: UInt32 = 0x8
   static let endedTag = -1
 
   let configuration: RPCClientConfiguration
@@ -50,8 +50,10 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   private var freeSlots: ContiguousArray<Int32> = []
   /// The server takes no streams above this any more.
   var lastStreamID = Int32.max
-  /// The connection is lost: calls that end now end by that.
+  /// The connection takes no new calls.
   var isDraining = false
+  /// Calls whose streams were closed by code CANCEL.
+  var canceledTokens: [Int] = []
   let gzip = Gzip()
   var scratch = ByteWriter()
   var deliveringSlot = -1

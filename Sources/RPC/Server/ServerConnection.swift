@@ -10,7 +10,7 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
   static let refusedStreamCode: UInt32 = 0x7
   static let cancelCode: UInt32 = 0x8
 
-  unowned let loop: RPCServerLoop
+  let loop: RPCServerLoop
   /// Nil when the connection is closed.
   var http2: HTTP2Connection?
   let peer: String

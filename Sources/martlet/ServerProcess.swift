@@ -1,0 +1,81 @@
+import Glibc
+import Logging
+import MartletServer
+
+/// A member as a process: started by its configuration, ended by a signal or by its own failure.
+enum ServerProcess {
+  private enum End: Sendable {
+    case signal(Int32)
+    case failed(String)
+  }
+
+  /// Runs until a signal or a failure; returns the exit code: 0 after a signal, 1 after a failure.
+  static func run(_ loaded: LoadedConfiguration) async -> Int32 {
+    signal(SIGPIPE, SIG_IGN)
+    let signals = ShutdownSignals()
+    do {
+      let settings = try loaded.configuration.resolve().logSettings
+      let (logger, _) = try ServerLogHandler.logger(label: "martlet", settings: settings)
+      for notice in loaded.notices {
+        logger.warning("\(notice.message)", metadata: ["setting": .string(notice.setting)])
+      }
+      guard let failure = await run(loaded.configuration, signals, logger) else { return 0 }
+      if !settings.outputs.contains(.standardError) { printError("martlet: \(failure)") }
+      return 1
+    } catch {
+      printError("martlet: \(error)")
+      return 1
+    }
+  }
+
+  /// Returns why the member failed, or nothing after an orderly end.
+  private static func run(
+    _ configuration: ServerConfiguration,
+    _ signals: ShutdownSignals,
+    _ logger: Logger
+  ) async -> String? {
+    let member: EmbeddedMember
+    do {
+      member = try await EmbeddedMember.start(configuration, logger: logger)
+    } catch {
+      logger.critical("the member cannot start", metadata: ["error": .string("\(error)")])
+      return "\(error)"
+    }
+    signals.beginDraining()
+    let end = await withTaskGroup(of: End?.self, returning: End?.self) { group in
+      group.addTask { await signals.first().map(End.signal) }
+      group.addTask { await member.failure().map(End.failed) }
+      let first = await group.next()
+      group.cancelAll()
+      return first ?? nil
+    }
+    if case .signal(let number) = end {
+      logger.info("a signal ends the member", metadata: ["signal": .stringConvertible(number)])
+    }
+    await member.stop()
+    guard case .failed(let reason) = end else { return nil }
+    logger.critical("the member failed", metadata: ["error": .string(reason)])
+    return reason
+  }
+}
+
+/// Writes a line to standard error.
+func printError(_ text: String) {
+  let bytes = Array((text + "\n").utf8)
+  _ = write(STDERR_FILENO, bytes, bytes.count)
+}
+
+/// The variables that the process was started with.
+enum ProcessEnvironment {
+  static var variables: [String: String] {
+    var result: [String: String] = [:]
+    var entry = environ
+    while let pointer = entry.pointee {
+      let parts = String(cString: pointer)
+        .split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      if parts.count == 2 { result[String(parts[0])] = String(parts[1]) }
+      entry += 1
+    }
+    return result
+  }
+}
