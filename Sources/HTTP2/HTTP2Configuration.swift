@@ -42,7 +42,9 @@ package struct HTTP2Configuration: Sendable {
   /// Time between the first and the last GOAWAY of a graceful shutdown when the peer
   /// answers no PING.
   package var shutdownNoticeTimeout = TimeAmount.seconds(1)
-  /// Time to let the peer read a last GOAWAY before its socket is closed.
+  /// Time for the last bytes to leave for the socket.
+  package var lastWriteTimeout = TimeAmount.seconds(20)
+  /// Time after that to let the peer read them before the socket is closed.
   package var lingerTimeout = TimeAmount.milliseconds(500)
 
   package static let `default` = HTTP2Configuration()

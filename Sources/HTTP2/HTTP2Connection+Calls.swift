@@ -63,7 +63,9 @@ extension HTTP2Connection {
   /// A unary answer in one go: headers, the body that `body` writes, trailers. `body` is not called
   /// when the stream is closed or has been answered.
   package func respond(
-    _ stream: HTTP2Stream, headers: HeaderBlock, trailers: HeaderBlock,
+    _ stream: HTTP2Stream,
+    headers: HeaderBlock,
+    trailers: HeaderBlock,
     _ body: (inout ByteWriter) -> Void
   ) {
     session?.respond(stream, headers: headers, trailers: trailers, body)

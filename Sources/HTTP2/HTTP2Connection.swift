@@ -33,7 +33,9 @@ package final class HTTP2Connection: ChannelInboundHandler {
   /// The connection keeps its delegate until after `connectionClosed`. It starts when it is added to
   /// an active channel, or when its channel becomes active.
   package init(
-    role: HTTP2Role, configuration: HTTP2Configuration = .default, delegate: any HTTP2Delegate
+    role: HTTP2Role,
+    configuration: HTTP2Configuration = .default,
+    delegate: any HTTP2Delegate
   ) {
     self.role = role
     self.configuration = configuration
@@ -56,7 +58,11 @@ package final class HTTP2Connection: ChannelInboundHandler {
     self.delegate = nil
     isWritable = context.channel.isWritable
     session = HTTP2Session(
-      role: role, configuration: configuration, delegate: delegate, now: context.eventLoop.now)
+      role: role,
+      configuration: configuration,
+      delegate: delegate,
+      now: context.eventLoop.now
+    )
     pull()
   }
 
@@ -149,8 +155,18 @@ package final class HTTP2Connection: ChannelInboundHandler {
     timer = nil
     session.close(.finished)
     self.session = nil
-    context.close(mode: .output, promise: nil)
-    timer = context.eventLoop.assumeIsolatedUnsafeUnchecked().scheduleTask(in: configuration.lingerTimeout) {
+    closeChannel(in: configuration.lastWriteTimeout)
+    let closed = context.eventLoop.makePromise(of: Void.self)
+    closed.futureResult.assumeIsolatedUnsafeUnchecked().whenComplete { _ in
+      self.closeChannel(in: self.configuration.lingerTimeout)
+    }
+    context.close(mode: .output, promise: closed)
+  }
+
+  private func closeChannel(in time: TimeAmount) {
+    guard let context else { return }
+    timer?.cancel()
+    timer = context.eventLoop.assumeIsolatedUnsafeUnchecked().scheduleTask(in: time) {
       self.context?.close(promise: nil)
     }
   }
@@ -161,7 +177,10 @@ package final class HTTP2Connection: ChannelInboundHandler {
     timer?.cancel()
     timer = nil
     guard let session else {
+      // Never started: there is only the end to tell of.
+      let unstarted = delegate
       delegate = nil
+      unstarted?.connectionClosed(reason)
       return
     }
     guard !session.isReceiving, !session.isProducing else {

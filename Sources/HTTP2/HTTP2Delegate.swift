@@ -49,7 +49,10 @@ package enum HTTP2CloseReason: Sendable, Equatable {
 package protocol HTTP2Delegate: AnyObject {
   /// One header field, pseudo headers too, in the order of the wire.
   func headerField(
-    _ stream: HTTP2Stream, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer)
+    _ stream: HTTP2Stream,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
+  )
 
   /// All fields of a block have been handed over. `endOfStream` follows if `endStream`.
   func headersComplete(_ stream: HTTP2Stream, kind: HTTP2HeadersKind, endStream: Bool)

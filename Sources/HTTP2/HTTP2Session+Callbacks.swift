@@ -5,7 +5,9 @@ internal import CNghttp2
 
 @inline(__always)
 private func withSession<Result>(
-  _ user: UnsafeMutableRawPointer?, otherwise: Result, _ body: (HTTP2Session) -> Result
+  _ user: UnsafeMutableRawPointer?,
+  otherwise: Result,
+  _ body: (HTTP2Session) -> Result
 ) -> Result {
   guard let user else { return otherwise }
   return Unmanaged<HTTP2Session>.fromOpaque(user)._withUnsafeGuaranteedRef(body)
@@ -32,12 +34,21 @@ extension HTTP2Session {
       return withSession(user, otherwise: 0) { $0.headersBegan(frame) }
     }
     nghttp2_session_callbacks_set_on_header_callback(callbacks) {
-      _, frame, name, nameCount, value, valueCount, _, user in
+      _,
+      frame,
+      name,
+      nameCount,
+      value,
+      valueCount,
+      _,
+      user in
       guard let header = part(frame, as: nghttp2_frame_hd.self) else { return 0 }
       return withSession(user, otherwise: 0) {
         $0.headerReceived(
-          header.stream_id, name: UnsafeRawBufferPointer(start: name, count: nameCount),
-          value: UnsafeRawBufferPointer(start: value, count: valueCount))
+          header.stream_id,
+          name: UnsafeRawBufferPointer(start: name, count: nameCount),
+          value: UnsafeRawBufferPointer(start: value, count: valueCount)
+        )
       }
     }
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, user in
@@ -48,7 +59,12 @@ extension HTTP2Session {
       withSession(user, otherwise: 0) { $0.invalidFrameReceived() }
     }
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
-      _, _, id, bytes, count, user in
+      _,
+      _,
+      id,
+      bytes,
+      count,
+      user in
       withSession(user, otherwise: 0) {
         $0.dataReceived(id, UnsafeRawBufferPointer(start: bytes, count: count))
       }
@@ -61,11 +77,19 @@ extension HTTP2Session {
       return withSession(user, otherwise: 0) { $0.frameNotSent(frame) }
     }
     nghttp2_session_callbacks_set_send_data_callback(callbacks) {
-      _, _, header, length, source, user in
+      _,
+      _,
+      header,
+      length,
+      source,
+      user in
       guard let header, let stream = source?.pointee.ptr else { return 0 }
       return withSession(user, otherwise: 0) {
         $0.sendData(
-          stream.assumingMemoryBound(to: StreamState.self), header: header, length: length)
+          stream.assumingMemoryBound(to: StreamState.self),
+          header: header,
+          length: length
+        )
       }
     }
     return callbacks
@@ -73,11 +97,20 @@ extension HTTP2Session {
 
   /// Where nghttp2 asks how much of a stream's body the next DATA frame takes.
   static let readCallback: nghttp2_data_source_read_callback = {
-    _, _, _, length, flags, source, user in
+    _,
+    _,
+    _,
+    length,
+    flags,
+    source,
+    user in
     guard let flags, let stream = source?.pointee.ptr else { return 0 }
     return withSession(user, otherwise: 0) {
       $0.nextData(
-        stream.assumingMemoryBound(to: StreamState.self), lengthMax: length, flags: flags)
+        stream.assumingMemoryBound(to: StreamState.self),
+        lengthMax: length,
+        flags: flags
+      )
     }
   }
 }

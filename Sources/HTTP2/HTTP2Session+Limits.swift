@@ -58,8 +58,13 @@ extension HTTP2Session {
     isDirty = true
     guard let errorCode else { return }
     nghttp2_submit_goaway(
-      handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), nghttp2_session_get_last_proc_stream_id(handle),
-      errorCode, debug.utf8CodeUnitCount == 0 ? nil : debug.utf8Start, debug.utf8CodeUnitCount)
+      handle,
+      UInt8(NGHTTP2_FLAG_NONE.rawValue),
+      nghttp2_session_get_last_proc_stream_id(handle),
+      errorCode,
+      debug.utf8CodeUnitCount == 0 ? nil : debug.utf8Start,
+      debug.utf8CodeUnitCount
+    )
   }
 
   /// `nghttp2_session_mem_recv` gave up.

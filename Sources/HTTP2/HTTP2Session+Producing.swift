@@ -8,7 +8,8 @@ extension HTTP2Session {
 
   /// How many bytes of body the next DATA frame of a stream takes.
   func nextData(
-    _ state: UnsafeMutablePointer<StreamState>, lengthMax: Int,
+    _ state: UnsafeMutablePointer<StreamState>,
+    lengthMax: Int,
     flags: UnsafeMutablePointer<UInt32>
   ) -> Int {
     let buffered = state.pointee.bufferedBytes
@@ -67,7 +68,9 @@ extension HTTP2Session {
 
   /// Writes a DATA frame to the output.
   func sendData(
-    _ state: UnsafeMutablePointer<StreamState>, header: UnsafePointer<UInt8>, length: Int
+    _ state: UnsafeMutablePointer<StreamState>,
+    header: UnsafePointer<UInt8>,
+    length: Int
   ) -> Int32 {
     let bytes = Self.frameHeaderBytes + length
     guard let base = output.baseAddress, output.count - outputCount >= bytes else {

@@ -18,7 +18,9 @@ extension HTTP2Session {
   }
 
   func headerReceived(
-    _ id: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ id: Int32,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
   ) -> Int32 {
     guard ending == nil, let state = find(id) else { return 0 }
     // 32 is what RFC 9113 6.5.2 adds for each field.
@@ -71,7 +73,9 @@ extension HTTP2Session {
     case NGHTTP2_HEADERS:
       headersEnded(
         header.stream_id,
-        category: memory.assumingMemoryBound(to: nghttp2_headers.self).pointee.cat, isEnd: isEnd)
+        category: memory.assumingMemoryBound(to: nghttp2_headers.self).pointee.cat,
+        isEnd: isEnd
+      )
     case NGHTTP2_SETTINGS:
       clock.isHandshakeDone = true
       if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
@@ -85,7 +89,9 @@ extension HTTP2Session {
       let goAway = memory.assumingMemoryBound(to: nghttp2_goaway.self)
       isGoAwayReceived = true
       delegate.goAwayReceived(
-        lastStreamID: goAway.pointee.last_stream_id, errorCode: goAway.pointee.error_code)
+        lastStreamID: goAway.pointee.last_stream_id,
+        errorCode: goAway.pointee.error_code
+      )
     default:
       break
     }

@@ -9,15 +9,16 @@ extension HTTP2Session {
     guard role == .client, ending == nil, !isGoAwayReceived, case .running = shutdown,
       liveCount
         < Int(
-          nghttp2_session_get_remote_settings(handle, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+          nghttp2_session_get_remote_settings(handle, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+        )
     else { return nil }
     let state = openStream(0)
     let id: Int32
     if endStream {
       id = nghttp2_submit_request(handle, nil, headers.fields, headers.count, nil, state)
     } else {
-      dataProvider.source.ptr = UnsafeMutableRawPointer(state)
-      id = nghttp2_submit_request(handle, nil, headers.fields, headers.count, &dataProvider, state)
+      dataProvider.pointee.source.ptr = UnsafeMutableRawPointer(state)
+      id = nghttp2_submit_request(handle, nil, headers.fields, headers.count, dataProvider, state)
     }
     guard id > 0 else {
       // Stream numbers have run out, or the fields are not ones a request can have.
@@ -115,14 +116,20 @@ extension HTTP2Session {
   /// A unary answer in one go: headers, the body that `body` writes, trailers. `body` is not called
   /// when the stream is closed or has been answered.
   package func respond(
-    _ stream: HTTP2Stream, headers: HeaderBlock, trailers: HeaderBlock,
+    _ stream: HTTP2Stream,
+    headers: HeaderBlock,
+    trailers: HeaderBlock,
     _ body: (inout ByteWriter) -> Void
   ) {
     guard beginResponse(stream) else { return }
     let before = stream.state.pointee.outgoing.count
     body(&stream.state.pointee.outgoing)
     endResponse(
-      stream, headers, trailers, added: stream.state.pointee.outgoing.count - before)
+      stream,
+      headers,
+      trailers,
+      added: stream.state.pointee.outgoing.count - before
+    )
   }
 
   private func beginResponse(_ stream: HTTP2Stream) -> Bool {
@@ -130,7 +137,10 @@ extension HTTP2Session {
   }
 
   private func endResponse(
-    _ stream: HTTP2Stream, _ headers: HeaderBlock, _ trailers: HeaderBlock, added: Int
+    _ stream: HTTP2Stream,
+    _ headers: HeaderBlock,
+    _ trailers: HeaderBlock,
+    added: Int
   ) {
     precondition(added >= 0, "the writer lost \(-added) bytes that were not the caller's")
     let state = stream.state
@@ -146,13 +156,19 @@ extension HTTP2Session {
   }
 
   private func submitResponse(
-    _ state: UnsafeMutablePointer<StreamState>, _ headers: HeaderBlock
+    _ state: UnsafeMutablePointer<StreamState>,
+    _ headers: HeaderBlock
   ) {
     isDirty = true
     sentSincePing = true
-    dataProvider.source.ptr = UnsafeMutableRawPointer(state)
+    dataProvider.pointee.source.ptr = UnsafeMutableRawPointer(state)
     let result = nghttp2_submit_response(
-      handle, state.pointee.id, headers.fields, headers.count, &dataProvider)
+      handle,
+      state.pointee.id,
+      headers.fields,
+      headers.count,
+      dataProvider
+    )
     if result != 0 {
       state.pointee.flags.insert(.reset)
       submitReset(state.pointee.id, NGHTTP2_INTERNAL_ERROR.rawValue)
@@ -179,7 +195,8 @@ extension HTTP2Session {
     guard state.pointee.flags.contains(.live), ending == nil else { return }
     precondition(
       count >= 0 && count <= state.pointee.unconsumedBytes,
-      "consumed \(count) of \(state.pointee.unconsumedBytes) bytes")
+      "consumed \(count) of \(state.pointee.unconsumedBytes) bytes"
+    )
     state.pointee.unconsumedBytes -= count
     unreportedBytes += count
     reportConsumed()

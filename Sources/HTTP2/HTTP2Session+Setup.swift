@@ -3,7 +3,8 @@ internal import CNghttp2
 extension HTTP2Session {
   /// A new nghttp2 session with the configuration's limits.
   static func makeHandle(
-    role: HTTP2Role, configuration: HTTP2Configuration
+    role: HTTP2Role,
+    configuration: HTTP2Configuration
   ) -> OpaquePointer {
     var option: OpaquePointer?
     precondition(nghttp2_option_new(&option) == 0, "no memory for nghttp2 options")
@@ -14,11 +15,15 @@ extension HTTP2Session {
     nghttp2_option_set_max_send_header_block_length(option, configuration.sentHeaderBlockBytesMax)
     nghttp2_option_set_max_settings(option, configuration.floodLimits.settingsEntriesMax)
     nghttp2_option_set_max_outbound_ack(
-      option, max(1, configuration.outboundBufferedBytesMax / queuedFrameBytes))
+      option,
+      max(1, configuration.outboundBufferedBytesMax / queuedFrameBytes)
+    )
     // nghttp2 counts a CONTINUATION again for each piece in which its header comes; the count that
     // matters is `continuationCount`.
     nghttp2_option_set_max_continuations(
-      option, (configuration.continuationsMax + 1) * frameHeaderBytes)
+      option,
+      (configuration.continuationsMax + 1) * frameHeaderBytes
+    )
     // Resets are counted here, by the time handed in; nghttp2 would look at a clock.
     nghttp2_option_set_stream_reset_rate_limit(option, UInt64(Int64.max), 0)
 
@@ -45,21 +50,31 @@ extension HTTP2Session {
       entry(NGHTTP2_SETTINGS_MAX_FRAME_SIZE, configuration.frameBytesMax),
       entry(
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
-        UInt32(clamping: configuration.headerListBytesMax)),
+        UInt32(clamping: configuration.headerListBytesMax)
+      ),
     ]
     switch role {
     case .server:
       settings.append(
-        entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, configuration.concurrentStreamsMax))
+        entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, configuration.concurrentStreamsMax)
+      )
       // Calls are equal: the tree of RFC 7540 would only cost time.
       settings.append(entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1))
     case .client:
       settings.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
     }
     let result = nghttp2_submit_settings(
-      handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), settings, settings.count)
+      handle,
+      UInt8(NGHTTP2_FLAG_NONE.rawValue),
+      settings,
+      settings.count
+    )
     precondition(result == 0, "settings out of range: \(result)")
     nghttp2_session_set_local_window_size(
-      handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), 0, Int32(configuration.connectionWindowBytes))
+      handle,
+      UInt8(NGHTTP2_FLAG_NONE.rawValue),
+      0,
+      Int32(configuration.connectionWindowBytes)
+    )
   }
 }

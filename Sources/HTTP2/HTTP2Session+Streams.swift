@@ -34,7 +34,9 @@ extension HTTP2Session {
       headers.pointee.cat == NGHTTP2_HCAT_REQUEST
     else { return 0 }
     return streamClosed(
-      headers.pointee.hd.stream_id, errorCode: NGHTTP2_REFUSED_STREAM.rawValue)
+      headers.pointee.hd.stream_id,
+      errorCode: NGHTTP2_REFUSED_STREAM.rawValue
+    )
   }
 
   /// Tells the delegate, gives unread bytes back to the window and the object to the pool.

@@ -133,8 +133,13 @@ extension HTTP2Session {
     shutdown = .draining
     isDirty = true
     nghttp2_submit_goaway(
-      handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), nghttp2_session_get_last_proc_stream_id(handle),
-      NGHTTP2_NO_ERROR.rawValue, nil, 0)
+      handle,
+      UInt8(NGHTTP2_FLAG_NONE.rawValue),
+      nghttp2_session_get_last_proc_stream_id(handle),
+      NGHTTP2_NO_ERROR.rawValue,
+      nil,
+      0
+    )
   }
 
   /// Ends the connection now: one GOAWAY with this code, open streams are lost.

@@ -21,7 +21,8 @@ package final class HTTP2Session {
   var liveCount = 0
   /// The stream of the last callback of a receive call.
   var current: UnsafeMutablePointer<StreamState>?
-  var dataProvider = nghttp2_data_provider()
+  // Outside the object, so that passing its address is not an access to be checked.
+  let dataProvider: UnsafeMutablePointer<nghttp2_data_provider>
   /// Outgoing bytes of body that are not framed yet, of all streams.
   var bufferedTotal = 0
   /// Bytes consumed and not reported to nghttp2, of all streams.
@@ -64,7 +65,9 @@ package final class HTTP2Session {
   private var isClosedReported = false
 
   package init(
-    role: HTTP2Role, configuration: HTTP2Configuration, delegate: any HTTP2Delegate,
+    role: HTTP2Role,
+    configuration: HTTP2Configuration,
+    delegate: any HTTP2Delegate,
     now: NIODeadline
   ) {
     self.role = role
@@ -78,14 +81,20 @@ package final class HTTP2Session {
     let limits = configuration.floodLimits
     resets = TokenBucket(burst: limits.resetsBurst, perSecond: limits.resetsPerSecond, now: now)
     controlFrames = TokenBucket(
-      burst: limits.controlFramesBurst, perSecond: limits.controlFramesPerSecond, now: now)
-    dataProvider.read_callback = Self.readCallback
+      burst: limits.controlFramesBurst,
+      perSecond: limits.controlFramesPerSecond,
+      now: now
+    )
+    dataProvider = .allocate(capacity: 1)
+    dataProvider.initialize(to: nghttp2_data_provider())
+    dataProvider.pointee.read_callback = Self.readCallback
     nghttp2_session_set_user_data(handle, Unmanaged.passUnretained(self).toOpaque())
     submitSettings()
   }
 
   deinit {
     nghttp2_session_del(handle)
+    dataProvider.deallocate()
   }
 
   // Stored properties are internal, so that the compiler sees all accesses and checks none at run
@@ -110,7 +119,10 @@ package final class HTTP2Session {
     guard ending == nil, !isReceiving, let start = bytes.baseAddress else { return }
     isReceiving = true
     let taken = nghttp2_session_mem_recv(
-      handle, start.assumingMemoryBound(to: UInt8.self), bytes.count)
+      handle,
+      start.assumingMemoryBound(to: UInt8.self),
+      bytes.count
+    )
     isReceiving = false
     isDirty = true
     if taken < 0 {

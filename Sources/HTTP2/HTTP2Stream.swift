@@ -52,7 +52,9 @@ struct StreamState: ~Copyable {
   @usableFromInline var flags: StreamFlags = []
   @usableFromInline var tag = 0
   /// Outgoing bytes, after those of `blocks`. The first `sentOffset` have been framed.
-  @usableFromInline var outgoing: ByteWriter = ByteWriter(capacity: StreamState.outgoingBytesInitial)
+  @usableFromInline var outgoing: ByteWriter = ByteWriter(
+    capacity: StreamState.outgoingBytesInitial
+  )
   /// Outgoing bytes not framed yet, here and in `blocks`.
   @usableFromInline var bufferedBytes = 0
   var sentOffset = 0
@@ -153,7 +155,8 @@ extension StreamState {
       return
     }
     blocks.append(
-      SharedBytes(outgoing.takeBlock(nextCapacity: Self.outgoingBytesInitial), sentOffset..<end))
+      SharedBytes(outgoing.takeBlock(nextCapacity: Self.outgoingBytesInitial), sentOffset..<end)
+    )
     sentOffset = 0
   }
 

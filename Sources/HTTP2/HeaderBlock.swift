@@ -25,17 +25,23 @@ package struct HeaderBlock: @unchecked Sendable {
   /// loops share.
   package static func permanent(_ fields: [(name: String, value: String)]) -> HeaderBlock {
     HeaderBlock(
-      fields.map { (Array($0.name.utf8), Array($0.value.utf8)) }, isPermanent: true)
+      fields.map { (Array($0.name.utf8), Array($0.value.utf8)) },
+      isPermanent: true
+    )
   }
 
   private init(_ list: [(name: [UInt8], value: [UInt8])], isPermanent: Bool) {
     let tableBytes = MemoryLayout<nghttp2_nv>.stride * list.count
     let textBytes = list.reduce(0) { $0 + $1.name.count + $1.value.count }
     let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: max(tableBytes + textBytes, 1), alignment: MemoryLayout<nghttp2_nv>.alignment)
+      byteCount: max(tableBytes + textBytes, 1),
+      alignment: MemoryLayout<nghttp2_nv>.alignment
+    )
     let table = memory.bindMemory(to: nghttp2_nv.self, capacity: list.count)
     let text = (memory + tableBytes).bindMemory(to: UInt8.self, capacity: textBytes)
-    let flags = UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue)
+    let flags = UInt8(
+      NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue
+    )
     var offset = 0
     for (index, field) in list.enumerated() {
       let name = text + offset
@@ -45,8 +51,13 @@ package struct HeaderBlock: @unchecked Sendable {
       offset += field.name.count + field.value.count
       (table + index).initialize(
         to: nghttp2_nv(
-          name: name, value: value, namelen: field.name.count, valuelen: field.value.count,
-          flags: flags))
+          name: name,
+          value: value,
+          namelen: field.name.count,
+          valuelen: field.value.count,
+          flags: flags
+        )
+      )
     }
     fields = table
     count = list.count

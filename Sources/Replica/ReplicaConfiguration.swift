@@ -23,6 +23,9 @@ package struct ReplicaConfiguration: Sendable {
   /// Applying waits for the flusher when memtables hold this much together.
   package var storageBacklogBytesMax = 256 << 20
 
+  /// Proposals are refused while committed entries of this weight wait to be applied.
+  package var unappliedBytesMax = 128 << 20
+
   /// Applied entries that stay in memory and in the log for members that lag.
   package var catchUpEntriesMax: UInt64 = 5000
 

@@ -43,6 +43,7 @@ extension ReplicaMachine {
       delayedMessages.append((ready.sequence, message))
     }
     releaseDelayedMessages(into: &output)
+    for entry in ready.committedEntries { pendingBytes += entry.size }
     pending.append(contentsOf: ready.committedEntries)
     waitingReads.append(contentsOf: ready.readStates)
     output.lostReads.append(contentsOf: ready.readsLost)
@@ -115,6 +116,7 @@ extension ReplicaMachine {
     if let droppable = catchUp.note(appliedThrough: last.index, bytes: bytes) {
       raft.compact(through: droppable)
     }
+    pendingBytes -= bytes
     pendingStart = end
     if pendingStart == pending.count {
       pending.removeAll(keepingCapacity: true)
@@ -145,10 +147,11 @@ extension ReplicaMachine {
   /// Closes the memtable now, whatever it holds: before a snapshot, a defragmentation or a stop.
   /// Returns nil when a flush is under way already or nothing was applied since the last one.
   package func seal() -> ReplicaOutput.Flush? {
-    guard !isFlushing else { return nil }
+    guard !isFlushing, applied.index != sealedIndex || store.wantsFlush else { return nil }
     let metadata = StoredMetadata(applied: applied, members: members)
     guard let job = store.seal(metadata: metadata.encoded()) else { return nil }
     isFlushing = true
+    sealedIndex = applied.index
     return ReplicaOutput.Flush(job: job, mark: applied)
   }
 

@@ -32,6 +32,8 @@ package final class ReplicaMachine {
   /// Committed entries that are not applied yet, from `pendingStart` on.
   var pending: [Entry] = []
   var pendingStart = 0
+  /// The weight of those entries.
+  var pendingBytes = 0
   /// The last applied entry.
   var applied: LogMark
 
@@ -73,6 +75,7 @@ package final class ReplicaMachine {
     confState = restored.confState
     applied = LogMark(
       index: restored.applied, term: appliedTerm, confState: restored.confState)
+    sealedIndex = restored.applied
     raft = try RaftNode(configuration: configuration.raft, restored: restored, seed: seed)
     replies = (0..<configuration.loopCount).map { _ in ReplyQueue() }
     scratch = ReplyQueue()
@@ -87,17 +90,22 @@ package final class ReplicaMachine {
   /// Proposes a block that `ProposalBatch.take()` made.
   package func receive(proposals block: ByteBlock) {
     let requests = ProposalBatch.requests(in: block)
+    guard pendingBytes < configuration.unappliedBytesMax else {
+      return refuse(requests, .tooManyRequests)
+    }
     do throws(ProposeError) {
       try raft.propose(requests)
     } catch {
-      status.proposalsFailed += UInt64(requests.count)
-      for request in requests {
-        request.withUnsafeBytes { bytes in
-          let handle = InternalRequest(bytes, epoch: configuration.epoch).handle
-          reply(to: handle) { (_: inout ByteWriter) throws(RequestError) in
-            throw RequestError(error)
-          }
-        }
+      refuse(requests, RequestError(error))
+    }
+  }
+
+  private func refuse(_ requests: [SharedBytes], _ error: RequestError) {
+    status.proposalsFailed += UInt64(requests.count)
+    for request in requests {
+      request.withUnsafeBytes { bytes in
+        let handle = InternalRequest(bytes, epoch: configuration.epoch).handle
+        reply(to: handle) { (_: inout ByteWriter) throws(RequestError) in throw error }
       }
     }
   }
@@ -140,11 +148,6 @@ package final class ReplicaMachine {
     flushedMark = mark
   }
 
-  /// The flusher gave up on the handed-out memtable; it will be handed out again.
-  package func flushFailed() {
-    isFlushing = false
-  }
-
   /// The background work has removed everything that compactions up to `revision` made obsolete.
   package func compacted(to revision: Revision) {
     let done = waitingCompactions.filter { $0.revision <= revision }
@@ -157,6 +160,8 @@ package final class ReplicaMachine {
   }
 
   var flushedMark: LogMark?
+  /// How far the newest closed memtable goes.
+  var sealedIndex: LogIndex
 }
 
 /// A compaction whose answer waits for the disk.

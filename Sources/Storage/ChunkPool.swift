@@ -52,7 +52,13 @@ final class ChunkPool: Sendable {
 
   static func map(byteCount: Int) -> UnsafeMutableRawPointer {
     let memory = mmap(
-      nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      nil,
+      byteCount,
+      PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS,
+      -1,
+      0
+    )
     guard let memory, memory != MAP_FAILED else {
       fatalError("out of memory: \(byteCount) bytes for a memtable")
     }

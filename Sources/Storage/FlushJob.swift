@@ -16,8 +16,11 @@ package final class FlushJob: @unchecked Sendable {
   var committed = false
 
   init(
-    storage: TieredStorage, table: Memtable?, metadata: [(key: String, value: [UInt8])],
-    deletions: [Deletions], installs: Int
+    storage: TieredStorage,
+    table: Memtable?,
+    metadata: [(key: String, value: [UInt8])],
+    deletions: [Deletions],
+    installs: Int
   ) {
     self.storage = storage
     self.table = table
@@ -39,7 +42,8 @@ package final class FlushJob: @unchecked Sendable {
       precondition(storage.isNext(self), "flush jobs must be run in the order of their seals")
       let skipped = takeSkipped()
       try storage.base.commit(
-        RevisionBatch(metadata: metadata, deletions: [], table: table, skipped: skipped.revisions))
+        RevisionBatch(metadata: metadata, deletions: [], table: table, skipped: skipped.revisions)
+      )
       storage.shared.withLock { _ in deletions = skipped.remaining }
       committed = true
     }

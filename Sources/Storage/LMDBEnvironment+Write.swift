@@ -89,18 +89,24 @@ struct RecordWriter {
   }
 
   mutating func remove(
-    _ revision: ChangeRevision, _ transaction: OpaquePointer?, _ database: MDB_dbi
+    _ revision: ChangeRevision,
+    _ transaction: OpaquePointer?,
+    _ database: MDB_dbi
   ) throws(Failed) {
     let status = RevisionKey(revision).withValue { mdb_del(transaction, database, &$0, nil) }
     if status != MDB_NOTFOUND { try Failed.check(status) }
   }
 
   func write(
-    metadata key: String, _ value: [UInt8], _ transaction: OpaquePointer?, _ database: MDB_dbi
+    metadata key: String,
+    _ value: [UInt8],
+    _ transaction: OpaquePointer?,
+    _ database: MDB_dbi
   ) throws(Failed) {
     try Failed.check(
       withDatabaseValue(RevisionKey.metadataKey(key)) { key in
         withDatabaseValue(value) { value in mdb_put(transaction, database, &key, &value, 0) }
-      })
+      }
+    )
   }
 }

@@ -56,7 +56,9 @@ final class LMDBEnvironment: @unchecked Sendable {
   }
 
   private static func open(
-    path: String, mapBytes: Int, readersMax: Int
+    path: String,
+    mapBytes: Int,
+    readersMax: Int
   ) throws(StorageError) -> (handle: OpaquePointer, mapBytes: Int) {
     var mapBytes = max(mapBytes, FileOperation.size(of: path) * 2, 16 << 20)
     while true {
@@ -80,7 +82,8 @@ final class LMDBEnvironment: @unchecked Sendable {
   }
 
   private static func openDatabase(
-    _ handle: OpaquePointer, path: String
+    _ handle: OpaquePointer,
+    path: String
   ) throws(StorageError) -> MDB_dbi {
     var transaction: OpaquePointer?
     var status = mdb_txn_begin(handle, nil, 0, &transaction)
@@ -108,7 +111,9 @@ final class LMDBEnvironment: @unchecked Sendable {
 
   /// Refuses formats that this version does not know; stamps a new file.
   private static func checkFormat(
-    _ transaction: OpaquePointer?, _ database: MDB_dbi, path: String
+    _ transaction: OpaquePointer?,
+    _ database: MDB_dbi,
+    path: String
   ) throws(StorageError) {
     var statistics = MDB_stat()
     mdb_stat(transaction, database, &statistics)
@@ -144,7 +149,9 @@ final class LMDBEnvironment: @unchecked Sendable {
   /// Finds where LMDB mapped the file, which it does not tell: a page's header has its number, and
   /// the format version lies on a page whose start is known from its address.
   private static func locateMap(
-    _ handle: OpaquePointer, _ database: MDB_dbi, path: String
+    _ handle: OpaquePointer,
+    _ database: MDB_dbi,
+    path: String
   ) throws(StorageError) -> (UnsafeMutableRawPointer, Int) {
     var transaction: OpaquePointer?
     let status = mdb_txn_begin(handle, nil, UInt32(MDB_RDONLY), &transaction)

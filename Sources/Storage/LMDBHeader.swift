@@ -54,7 +54,10 @@ enum LMDBHeader {
   }
 
   private static func meta(
-    _ descriptor: Int32, at offset: Int, size: Int, path: String
+    _ descriptor: Int32,
+    at offset: Int,
+    size: Int,
+    path: String
   ) throws(StorageError) -> Meta {
     var bytes = [UInt8](repeating: 0, count: metaBytes)
     let got = pread(descriptor, &bytes, metaBytes, offset)
@@ -65,7 +68,8 @@ enum LMDBHeader {
   }
 
   private static func parse(
-    _ bytes: UnsafeRawBufferPointer, path: String
+    _ bytes: UnsafeRawBufferPointer,
+    path: String
   ) -> Result<Meta, StorageError> {
     guard bytes.loadUnaligned(fromByteOffset: magicOffset, as: UInt32.self) == magic else {
       return .failure(.notAStore(path: path, reason: "no LMDB file"))
@@ -92,8 +96,11 @@ enum LMDBHeader {
     }
     return .success(
       Meta(
-        pageBytes: pageBytes, lastPage: lastPage,
-        transaction: bytes.loadUnaligned(fromByteOffset: transactionOffset, as: UInt64.self)))
+        pageBytes: pageBytes,
+        lastPage: lastPage,
+        transaction: bytes.loadUnaligned(fromByteOffset: transactionOffset, as: UInt64.self)
+      )
+    )
   }
 }
 

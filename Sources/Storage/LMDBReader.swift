@@ -52,7 +52,10 @@ final class LMDBReadSlot: @unchecked Sendable {
   func end() {
     mdb_txn_reset(transaction)
     let (exchanged, _) = state.compareExchange(
-      expected: Self.active, desired: Self.idle, ordering: .acquiringAndReleasing)
+      expected: Self.active,
+      desired: Self.idle,
+      ordering: .acquiringAndReleasing
+    )
     if !exchanged {
       drop()
       state.store(Self.idle, ordering: .releasing)
@@ -63,7 +66,10 @@ final class LMDBReadSlot: @unchecked Sendable {
   func retire() {
     while true {
       let (seized, found) = state.compareExchange(
-        expected: Self.idle, desired: Self.seized, ordering: .acquiringAndReleasing)
+        expected: Self.idle,
+        desired: Self.seized,
+        ordering: .acquiringAndReleasing
+      )
       if seized {
         drop()
         state.store(Self.idle, ordering: .releasing)
@@ -71,7 +77,10 @@ final class LMDBReadSlot: @unchecked Sendable {
       }
       if found == Self.activeRetired { return }
       let (marked, _) = state.compareExchange(
-        expected: Self.active, desired: Self.activeRetired, ordering: .acquiringAndReleasing)
+        expected: Self.active,
+        desired: Self.activeRetired,
+        ordering: .acquiringAndReleasing
+      )
       if marked { return }
     }
   }
@@ -79,7 +88,10 @@ final class LMDBReadSlot: @unchecked Sendable {
   private func claim() {
     while true {
       let (claimed, found) = state.compareExchange(
-        expected: Self.idle, desired: Self.active, ordering: .acquiringAndReleasing)
+        expected: Self.idle,
+        desired: Self.active,
+        ordering: .acquiringAndReleasing
+      )
       if claimed { return }
       precondition(found == Self.seized, "begin twice")
       sched_yield()
@@ -161,7 +173,9 @@ final class LMDBReadSlot: @unchecked Sendable {
 
   /// Answers false when the visitor stopped. What a long scan makes resident it drops again.
   func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) -> Bool {
     let cursor = try freshCursor()
     var data = MDB_val()
@@ -220,7 +234,9 @@ final class LMDBReader: RevisionReader {
   }
 
   override func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) -> Bool {
     try slot.scan(from: first, through: last, visit)
   }

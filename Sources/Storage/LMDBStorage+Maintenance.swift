@@ -29,8 +29,10 @@ extension LMDBStorage {
       var replaced = false
       defer { if !replaced { unlink(copyPath) } }
       let copy = try LMDBEnvironment(
-        path: copyPath, mapBytes: max(options.mapBytes, 2 * bytesOnDisk),
-        readersMax: options.readersMax)
+        path: copyPath,
+        mapBytes: max(options.mapBytes, 2 * bytesOnDisk),
+        readersMax: options.readersMax
+      )
       for round in 0..<Self.catchUpRoundsMax {
         let source = try use().0
         defer { source.uses.subtract(1, ordering: .releasing) }
@@ -62,7 +64,10 @@ extension LMDBStorage {
       }
       try LMDBStructure.check(path: newPath)
       let environment = try LMDBEnvironment(
-        path: newPath, mapBytes: options.mapBytes, readersMax: options.readersMax)
+        path: newPath,
+        mapBytes: options.mapBytes,
+        readersMax: options.readersMax
+      )
       let status = mdb_env_sync(environment.handle, 1)
       guard status == 0 else {
         throw StorageError(lmdb: status, during: "syncing \(newPath)", path: newPath)
@@ -79,7 +84,9 @@ extension LMDBStorage {
 
   /// Renames a file, open as `environment`, over the store's and goes on with it.
   private func replace(
-    _ writing: inout Writing, with environment: LMDBEnvironment, at newPath: String
+    _ writing: inout Writing,
+    with environment: LMDBEnvironment,
+    at newPath: String
   ) throws(StorageError) {
     guard rename(newPath, path) == 0 else {
       throw StorageError(errno: errno, during: "renaming \(newPath)")
@@ -123,7 +130,8 @@ extension LMDBStorage {
 
   /// Adds to `copy` the revisions that `source` has above its last one; answers how many bytes.
   private func catchUp(
-    _ copy: LMDBEnvironment, with source: LMDBEnvironment
+    _ copy: LMDBEnvironment,
+    with source: LMDBEnvironment
   ) throws(StorageError) -> Int {
     var total = 0
     var batch = Self.catchUpBatchBytesMax
@@ -141,7 +149,9 @@ extension LMDBStorage {
 
   /// Copies up to `catchUpBatchBytesMax` in one transaction and adds their number to `bytes`.
   private func copyRevisions(
-    _ copy: LMDBEnvironment, _ source: LMDBEnvironment, _ bytes: inout Int
+    _ copy: LMDBEnvironment,
+    _ source: LMDBEnvironment,
+    _ bytes: inout Int
   ) -> Int32 {
     var reading: OpaquePointer?
     let begun = mdb_txn_begin(source.handle, nil, UInt32(MDB_RDONLY), &reading)
@@ -177,7 +187,9 @@ extension LMDBStorage {
 
   /// Gives `copy` the metadata of `source` and the deletions since it was made; commits are stopped.
   private func finish(
-    _ copy: LMDBEnvironment, with source: LMDBEnvironment, deleted: [ChangeRevision]
+    _ copy: LMDBEnvironment,
+    with source: LMDBEnvironment,
+    deleted: [ChangeRevision]
   ) throws(StorageError) {
     var reading: OpaquePointer?
     var status = mdb_txn_begin(source.handle, nil, UInt32(MDB_RDONLY), &reading)

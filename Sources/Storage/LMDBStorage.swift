@@ -80,7 +80,10 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     do throws(StorageError) {
       Self.removeLeftovers(of: path)
       environment = try LMDBEnvironment(
-        path: path, mapBytes: options.mapBytes, readersMax: options.readersMax)
+        path: path,
+        mapBytes: options.mapBytes,
+        readersMax: options.readersMax
+      )
     } catch {
       close(owner)
       throw error
@@ -158,7 +161,9 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   }
 
   package func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) {
     let (environment, _) = try use()
     defer { environment.uses.subtract(1, ordering: .releasing) }
@@ -233,7 +238,10 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     }
     do throws(StorageError) {
       let environment = try LMDBEnvironment(
-        path: path, mapBytes: writing.mapBytes, readersMax: options.readersMax)
+        path: path,
+        mapBytes: writing.mapBytes,
+        readersMax: options.readersMax
+      )
       writing.environment = environment
       current.withLock { $0 = .open(environment) }
       return environment

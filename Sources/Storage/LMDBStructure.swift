@@ -39,7 +39,9 @@ struct LMDBStructure {
     }
     defer { munmap(map, size) }
     var structure = LMDBStructure(
-      path: path, file: UnsafeRawBufferPointer(start: map, count: size))
+      path: path,
+      file: UnsafeRawBufferPointer(start: map, count: size)
+    )
     try structure.walk()
   }
 
@@ -54,7 +56,9 @@ struct LMDBStructure {
   private mutating func walk() throws(StorageError) {
     let first = file.loadUnaligned(fromByteOffset: Self.transactionOffset, as: UInt64.self)
     let second = file.loadUnaligned(
-      fromByteOffset: pageBytes + Self.transactionOffset, as: UInt64.self)
+      fromByteOffset: pageBytes + Self.transactionOffset,
+      as: UInt64.self
+    )
     let meta = first > second ? 0 : pageBytes
     lastPage = file.loadUnaligned(fromByteOffset: meta + Self.lastPageOffset, as: UInt64.self)
     for database in 0..<2 {
@@ -98,7 +102,9 @@ struct LMDBStructure {
   }
 
   private mutating func visit(
-    _ number: UInt64, levels: Int, isMain: Bool
+    _ number: UInt64,
+    levels: Int,
+    isMain: Bool
   ) throws(StorageError) {
     let page = try takePage(number)
     let flags = page.loadUnaligned(fromByteOffset: 10, as: UInt16.self)
@@ -111,7 +117,8 @@ struct LMDBStructure {
     else { throw damaged(number, "its header makes no sense") }
     for index in 0..<(lower - Self.pageHeaderBytes) / 2 {
       let offset = Int(
-        page.loadUnaligned(fromByteOffset: Self.pageHeaderBytes + index * 2, as: UInt16.self))
+        page.loadUnaligned(fromByteOffset: Self.pageHeaderBytes + index * 2, as: UInt16.self)
+      )
       guard offset >= upper, offset + Self.nodeHeaderBytes <= pageBytes else {
         throw damaged(number, "a node lies outside of it")
       }
@@ -125,7 +132,8 @@ struct LMDBStructure {
   }
 
   private func child(
-    of node: UnsafeRawBufferPointer, on number: UInt64
+    of node: UnsafeRawBufferPointer,
+    on number: UInt64
   ) throws(StorageError) -> UInt64 {
     let keyBytes = Int(node.loadUnaligned(fromByteOffset: 6, as: UInt16.self))
     guard Self.nodeHeaderBytes + keyBytes <= node.count else {
@@ -136,7 +144,9 @@ struct LMDBStructure {
   }
 
   private mutating func visitRecord(
-    _ node: UnsafeRawBufferPointer, on number: UInt64, isMain: Bool
+    _ node: UnsafeRawBufferPointer,
+    on number: UInt64,
+    isMain: Bool
   ) throws(StorageError) {
     let dataBytes = Int(node.loadUnaligned(as: UInt32.self))
     let flags = node.loadUnaligned(fromByteOffset: 4, as: UInt16.self)
@@ -158,7 +168,8 @@ struct LMDBStructure {
 
   /// The data of a record that has pages of its own.
   private mutating func takeRun(
-    _ number: UInt64, _ dataBytes: Int
+    _ number: UInt64,
+    _ dataBytes: Int
   ) throws(StorageError) -> UnsafeRawBufferPointer {
     let page = try takePage(number)
     let pages = UInt64(page.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
@@ -173,7 +184,8 @@ struct LMDBStructure {
 
   /// A record of the list of free pages: their count, then their numbers.
   private mutating func takeFree(
-    _ data: Slice<UnsafeRawBufferPointer>, on number: UInt64
+    _ data: Slice<UnsafeRawBufferPointer>,
+    on number: UInt64
   ) throws(StorageError) {
     let list = UnsafeRawBufferPointer(rebasing: data)
     guard list.count >= 8, list.count % 8 == 0,

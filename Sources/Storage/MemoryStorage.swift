@@ -79,8 +79,11 @@ package final class MemoryStorage: RevisionStorage {
       batch.forEachRevision { revision, value in
         content.insert(
           MemoryDisk.Content.Record(
-            revision: revision, tombstone: value.tombstone,
-            bytes: SharedBytes(copying: value.bytes)))
+            revision: revision,
+            tombstone: value.tombstone,
+            bytes: SharedBytes(copying: value.bytes)
+          )
+        )
       }
       content.remove(batch.deletions)
       for (key, value) in batch.metadata { content.metadata[key] = value }
@@ -92,7 +95,9 @@ package final class MemoryStorage: RevisionStorage {
   }
 
   package func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) {
     let reader = makeReader()
     try reader.begin()
@@ -174,7 +179,9 @@ private final class MemoryReader: RevisionReader {
   }
 
   override func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) -> Bool {
     guard let snapshot else { preconditionFailure("a read outside begin and end") }
     var place = snapshot.position(of: first)

@@ -18,7 +18,8 @@ final class Memtable: @unchecked Sendable {
     var value: RevisionValue {
       RevisionValue(
         bytes: UnsafeRawBufferPointer(start: start, count: Int(lengthAndFlag >> 1)),
-        tombstone: lengthAndFlag & 1 == 1)
+        tombstone: lengthAndFlag & 1 == 1
+      )
     }
   }
 
@@ -47,7 +48,9 @@ final class Memtable: @unchecked Sendable {
       fatalError("out of memory: \(byteCount) bytes for a memtable's directory")
     }
     segments = zeroed.bindMemory(
-      to: UnsafeMutablePointer<Entry>?.self, capacity: Self.segmentsMax)
+      to: UnsafeMutablePointer<Entry>?.self,
+      capacity: Self.segmentsMax
+    )
   }
 
   deinit {
@@ -82,8 +85,11 @@ final class Memtable: @unchecked Sendable {
     if let source = value.baseAddress { start.copyMemory(from: source, byteCount: value.count) }
     publish(
       Entry(
-        revision: revision, start: start,
-        lengthAndFlag: UInt(value.count) << 1 | (tombstone ? 1 : 0)))
+        revision: revision,
+        start: start,
+        lengthAndFlag: UInt(value.count) << 1 | (tombstone ? 1 : 0)
+      )
+    )
   }
 
   @inline(__always)
@@ -180,7 +186,9 @@ final class Memtable: @unchecked Sendable {
 
   /// Visits the entries published now, from `first` to `last`, both included.
   func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) -> Bool {
     let count = self.count
     var low = 0

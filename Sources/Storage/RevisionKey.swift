@@ -59,18 +59,22 @@ struct RevisionKey {
     guard data.mv_size >= 1, let start = data.mv_data else { return nil }
     return RevisionValue(
       bytes: UnsafeRawBufferPointer(start: start + 1, count: data.mv_size - 1),
-      tombstone: start.load(as: UInt8.self) & 1 == 1)
+      tombstone: start.load(as: UInt8.self) & 1 == 1
+    )
   }
 }
 
 /// Calls `body` with bytes as LMDB takes them.
 @inline(__always)
 func withDatabaseValue<Result>(
-  _ bytes: [UInt8], _ body: (inout MDB_val) -> Result
+  _ bytes: [UInt8],
+  _ body: (inout MDB_val) -> Result
 ) -> Result {
   bytes.withUnsafeBytes { bytes in
     var value = MDB_val(
-      mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+      mv_size: bytes.count,
+      mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+    )
     return body(&value)
   }
 }

@@ -36,7 +36,11 @@ package protocol RevisionStorage: AnyObject, Sendable {
   func metadata(_ key: String) throws(StorageError) -> [UInt8]?
 
   /// Visits the committed revisions from `first` to `last`, both included, in ascending order.
-  func scan(from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor)
+  func scan(
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
+  )
     throws(StorageError)
 
   /// Size of the file in bytes, as of the last commit.
@@ -96,7 +100,9 @@ package class RevisionReader {
   /// Visits the snapshot's revisions from `first` to `last`, both included. Answers false when the
   /// visitor stopped.
   func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) -> Bool {
     preconditionFailure("a subclass must override this")
   }
@@ -117,19 +123,24 @@ package struct RevisionBatch {
   package static let metadataKeyBytesMax = 128
 
   package init(
-    metadata: [(key: String, value: [UInt8])] = [], deletions: ArraySlice<ChangeRevision> = []
+    metadata: [(key: String, value: [UInt8])] = [],
+    deletions: ArraySlice<ChangeRevision> = []
   ) {
     self.init(metadata: metadata, deletions: deletions, table: nil, skipped: [])
   }
 
   init(
-    metadata: [(key: String, value: [UInt8])], deletions: ArraySlice<ChangeRevision>,
-    table: Memtable?, skipped: [ChangeRevision]
+    metadata: [(key: String, value: [UInt8])],
+    deletions: ArraySlice<ChangeRevision>,
+    table: Memtable?,
+    skipped: [ChangeRevision]
   ) {
     for (key, _) in metadata {
       precondition(
         (1...Self.metadataKeyBytesMax).contains(key.utf8.count)
-          && key.utf8.allSatisfy { $0 < 0x80 }, "not a metadata key: \(key)")
+          && key.utf8.allSatisfy { $0 < 0x80 },
+        "not a metadata key: \(key)"
+      )
     }
     self.metadata = metadata
     self.deletions = deletions

@@ -40,7 +40,9 @@ package final class StorageReader {
     depth += 1
     guard depth == 1 else { return }
     slot.epoch.store(
-      storage.epoch.load(ordering: .sequentiallyConsistent), ordering: .sequentiallyConsistent)
+      storage.epoch.load(ordering: .sequentiallyConsistent),
+      ordering: .sequentiallyConsistent
+    )
   }
 
   /// Ends the use that the matching `begin` started. The outermost one invalidates all bytes.
@@ -81,7 +83,8 @@ package final class StorageReader {
   /// when it is unknown.
   @inlinable
   package func withValue<Result>(
-    of revision: ChangeRevision, _ body: (UnsafeRawBufferPointer, Bool) -> Result
+    of revision: ChangeRevision,
+    _ body: (UnsafeRawBufferPointer, Bool) -> Result
   ) throws(StorageError) -> Result? {
     guard let value = try value(of: revision) else { return nil }
     return body(value.bytes, value.tombstone)
@@ -90,7 +93,9 @@ package final class StorageReader {
   /// Visits all revisions from `first` to `last`, both included, ascending: also those that the
   /// index no longer names and whose deletion is not committed yet.
   package func scan(
-    from first: ChangeRevision, through last: ChangeRevision, _ visit: RevisionVisitor
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
   ) throws(StorageError) {
     precondition(depth > 0, "a read outside begin and end")
     pinAgain()
@@ -100,7 +105,9 @@ package final class StorageReader {
     let lowest = tables.lazy.compactMap(\.first).first
     var stopped = false
     let goOn = try bases[begun - 1].scan(from: first, through: last) {
-      revision, tombstone, bytes in
+      revision,
+      tombstone,
+      bytes in
       if let lowest, revision >= lowest {
         stopped = true
         return false

@@ -98,7 +98,9 @@ package final class TieredStorage: @unchecked Sendable {
   /// - Parameter encode: appends the value's bytes to an empty writer.
   @inlinable
   package func append(
-    _ revision: ChangeRevision, tombstone: Bool, _ encode: (inout ByteWriter) -> Void
+    _ revision: ChangeRevision,
+    tombstone: Bool,
+    _ encode: (inout ByteWriter) -> Void
   ) {
     withScratch { writer in
       writer.removeAll()
@@ -114,7 +116,9 @@ package final class TieredStorage: @unchecked Sendable {
 
   /// Adds a revision above all appended before, with a copy of `bytes`. Writer only.
   package func append(
-    _ revision: ChangeRevision, tombstone: Bool, bytes: UnsafeRawBufferPointer
+    _ revision: ChangeRevision,
+    tombstone: Bool,
+    bytes: UnsafeRawBufferPointer
   ) {
     precondition(revision >= .first, "a revision below zero: \(revision)")
     if let lastAppended {
@@ -144,8 +148,12 @@ package final class TieredStorage: @unchecked Sendable {
     let job = shared.withLock { shared -> FlushJob? in
       guard count > 0 || !metadata.isEmpty || !shared.unsealed.isEmpty else { return nil }
       let job = FlushJob(
-        storage: self, table: count > 0 ? table : nil, metadata: metadata,
-        deletions: shared.unsealed, installs: installs)
+        storage: self,
+        table: count > 0 ? table : nil,
+        metadata: metadata,
+        deletions: shared.unsealed,
+        installs: installs
+      )
       shared.unsealed = []
       shared.jobs.append(job)
       if count > 0 { shared.list = TableList(shared.list.tables + [next]) }

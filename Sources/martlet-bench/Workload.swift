@@ -2,7 +2,7 @@ import Base
 import Proto
 
 /// The calls of a load: which method, and what each request says. One per event loop.
-protocol Workload {
+protocol Workload: SendableMetatype {
   /// The methods it calls, as paths.
   var paths: [String] { get }
 

@@ -72,7 +72,10 @@ struct ExchangeTests {
     let pair = SessionPair()
     pair.serverSide.onHeaders = { stream, _ in
       pair.server.sendHeaders(
-        stream, HeaderBlock([(":status", "200"), ("grpc-status", "12")]), endStream: true)
+        stream,
+        HeaderBlock([(":status", "200"), ("grpc-status", "12")]),
+        endStream: true
+      )
     }
     let id = try #require(pair.send([1]))
     pair.pump()
@@ -134,16 +137,29 @@ struct ExchangeTests {
     client.receive(
       Raw.frame(Raw.settings)
         + Raw.frame(
-          Raw.headers, flags: Raw.endHeaders, stream: id, Raw.fields([(":status", "103")]))
+          Raw.headers,
+          flags: Raw.endHeaders,
+          stream: id,
+          Raw.fields([(":status", "103")])
+        )
         + Raw.frame(
-          Raw.headers, flags: Raw.endHeaders, stream: id, Raw.fields([(":status", "200")]))
+          Raw.headers,
+          flags: Raw.endHeaders,
+          stream: id,
+          Raw.fields([(":status", "200")])
+        )
         + Raw.frame(
-          Raw.headers, flags: Raw.endHeaders | Raw.endStream, stream: id,
-          Raw.fields([("grpc-status", "0")])))
+          Raw.headers,
+          flags: Raw.endHeaders | Raw.endStream,
+          stream: id,
+          Raw.fields([("grpc-status", "0")])
+        )
+    )
     #expect(
       client.side.seen[id]?.blocks == [
         "informational: :status=103", "response: :status=200", "trailers end: grpc-status=0",
-      ])
+      ]
+    )
   }
 
   @Test func earlyAnswerStopsTheRequest() throws {
@@ -233,8 +249,12 @@ struct ExchangeTests {
     let server = RawServer()
     server.send(
       Raw.frame(
-        Raw.headers, flags: Raw.endHeaders | Raw.endStream, stream: 1,
-        Raw.fields([(":method", "GET"), ("Upper", "x")])))
+        Raw.headers,
+        flags: Raw.endHeaders | Raw.endStream,
+        stream: 1,
+        Raw.fields([(":method", "GET"), ("Upper", "x")])
+      )
+    )
     #expect(server.side.seen[1]?.blocks == nil)
     #expect(server.side.endCount == 0)
     let resets = server.frames().filter { $0.type == Raw.resetStream }
@@ -247,10 +267,14 @@ struct ExchangeTests {
     pair.serverSide.onEnd = { stream in
       pair.server.sendHeaders(stream, Blocks.response, endStream: false)
       pair.server.sendTrailers(
-        stream, HeaderBlock([(name: "grpc-message", value: [0x61, 0xe9])]))
+        stream,
+        HeaderBlock([(name: "grpc-message", value: [0x61, 0xe9])])
+      )
     }
     let id = try #require(pair.send([]))
     pair.pump()
-    #expect(pair.clientSide.seen[id]?.blocks.last?.hasPrefix("trailers end: grpc-message=a") == true)
+    #expect(
+      pair.clientSide.seen[id]?.blocks.last?.hasPrefix("trailers end: grpc-message=a") == true
+    )
   }
 }

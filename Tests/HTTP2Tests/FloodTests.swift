@@ -151,7 +151,12 @@ struct FloodTests {
     server.send(
       Raw.frame(Raw.headers, flags: Raw.endStream, stream: 1, Array(long.prefix(16_000)))
         + Raw.frame(
-          Raw.continuation, flags: Raw.endHeaders, stream: 1, Array(long.dropFirst(16_000))))
+          Raw.continuation,
+          flags: Raw.endHeaders,
+          stream: 1,
+          Array(long.dropFirst(16_000))
+        )
+    )
     let resets = server.frames().filter { $0.type == Raw.resetStream }
     #expect(resets.map(\.errorCode) == [enhanceYourCalm])
     #expect(server.side.seen[1]?.blocks == [])

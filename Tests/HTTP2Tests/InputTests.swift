@@ -15,7 +15,11 @@ struct InputTests {
     }
     bytes += Raw.frame(Raw.headers, stream: 7, Array(Raw.requestFields.prefix(20)))
     bytes += Raw.frame(
-      Raw.continuation, flags: Raw.endHeaders, stream: 7, Array(Raw.requestFields.dropFirst(20)))
+      Raw.continuation,
+      flags: Raw.endHeaders,
+      stream: 7,
+      Array(Raw.requestFields.dropFirst(20))
+    )
     bytes += Raw.reset(7)
     bytes += Raw.frame(Raw.ping, [1, 2, 3, 4, 5, 6, 7, 8])
     bytes += Raw.request(9) + Raw.window(0, 1_000)
@@ -102,7 +106,10 @@ struct InputTests {
       var bytes = good
       for _ in 0..<Int.random(in: 1...6, using: &random) {
         // The preface is kept most of the time, or nothing after it would be looked at.
-        let at = Int.random(in: round % 10 == 0 ? 0..<bytes.count : 24..<bytes.count, using: &random)
+        let at = Int.random(
+          in: round % 10 == 0 ? 0..<bytes.count : 24..<bytes.count,
+          using: &random
+        )
         switch Int.random(in: 0..<4, using: &random) {
         case 0: bytes[at] = UInt8.random(in: .min ... .max, using: &random)
         case 1: bytes.remove(at: at)
@@ -131,7 +138,11 @@ struct InputTests {
             UInt8.random(in: 0...9, using: &random)
           }
           bytes += Raw.frame(
-            type, flags: UInt8.random(in: 0...45, using: &random), stream: stream, payload)
+            type,
+            flags: UInt8.random(in: 0...45, using: &random),
+            stream: stream,
+            payload
+          )
         }
       }
       Self.endure(bytes, &random, note: "seed \(seed), round \(round)")
@@ -143,7 +154,9 @@ struct InputTests {
     var random = SeededGenerator(seed: seed)
     for round in 0..<200 {
       let client = RawClientSession()
-      for _ in 0..<3 { try #require(client.session.openStream(Blocks.request, endStream: true) != nil) }
+      for _ in 0..<3 {
+        try #require(client.session.openStream(Blocks.request, endStream: true) != nil)
+      }
       var bytes = Raw.frame(Raw.settings)
       for _ in 0..<Int.random(in: 1...20, using: &random) {
         let type = UInt8.random(in: 0...12, using: &random)
@@ -151,8 +164,11 @@ struct InputTests {
           UInt8.random(in: 0...9, using: &random)
         }
         bytes += Raw.frame(
-          type, flags: UInt8.random(in: 0...45, using: &random),
-          stream: Int32.random(in: 0...7, using: &random), payload)
+          type,
+          flags: UInt8.random(in: 0...45, using: &random),
+          stream: Int32.random(in: 0...7, using: &random),
+          payload
+        )
       }
       client.receive(bytes)
       _ = client.session.drain(now: client.now)

@@ -34,7 +34,9 @@ struct KeepaliveTests {
     #expect(server.session.closeReason == .abuse(.pings))
     let goAway = server.frames().last
     #expect(goAway?.errorCode == 11)
-    #expect(goAway.map { String(decoding: $0.payload.dropFirst(8), as: UTF8.self) } == "too_many_pings")
+    #expect(
+      goAway.map { String(decoding: $0.payload.dropFirst(8), as: UTF8.self) } == "too_many_pings"
+    )
   }
 
   @Test func politePingsWithAStream() {
@@ -185,7 +187,8 @@ struct KeepaliveTests {
     let second = try #require(client.session.openStream(Blocks.request, endStream: true)).id
     client.receive(
       Raw.frame(Raw.settings)
-        + Raw.frame(Raw.goAway, UInt32(first).bigEndianBytes + UInt32(0).bigEndianBytes))
+        + Raw.frame(Raw.goAway, UInt32(first).bigEndianBytes + UInt32(0).bigEndianBytes)
+    )
     #expect(client.side.goAways == ["\(first) 0"])
     #expect(client.side.seen[first] == nil)
     #expect(client.side.seen[second]?.closedCodes == [7])

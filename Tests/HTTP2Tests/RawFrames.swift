@@ -17,7 +17,10 @@ enum Raw {
   static let endHeaders: UInt8 = 4
 
   static func frame(
-    _ type: UInt8, flags: UInt8 = 0, stream: Int32 = 0, _ payload: [UInt8] = []
+    _ type: UInt8,
+    flags: UInt8 = 0,
+    stream: Int32 = 0,
+    _ payload: [UInt8] = []
   ) -> [UInt8] {
     let length = UInt32(payload.count).bigEndianBytes
     return length[1...] + [type, flags] + UInt32(stream).bigEndianBytes + payload
@@ -94,8 +97,12 @@ enum Raw {
       let stream = bytes[at + 5..<at + 9].reduce(0) { $0 << 8 | Int32($1) }
       frames.append(
         Frame(
-          type: bytes[at + 3], flags: bytes[at + 4], stream: stream,
-          payload: Array(bytes[at + 9..<at + 9 + length])))
+          type: bytes[at + 3],
+          flags: bytes[at + 4],
+          stream: stream,
+          payload: Array(bytes[at + 9..<at + 9 + length])
+        )
+      )
       at += 9 + length
     }
     return frames

@@ -34,9 +34,13 @@ final class Recorder: HTTP2Delegate {
   var closedCount: Int { seen.values.reduce(0) { $0 + $1.closedCodes.count } }
 
   func headerField(
-    _ stream: HTTP2Stream, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ stream: HTTP2Stream,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
   ) {
-    fields.append(String(decoding: name, as: UTF8.self) + "=" + String(decoding: value, as: UTF8.self))
+    fields.append(
+      String(decoding: name, as: UTF8.self) + "=" + String(decoding: value, as: UTF8.self)
+    )
   }
 
   func headersComplete(_ stream: HTTP2Stream, kind: HTTP2HeadersKind, endStream: Bool) {

@@ -13,7 +13,8 @@ final class SessionPair {
   var pieceBytes = 20 << 10
 
   init(
-    client: HTTP2Configuration = .default, server: HTTP2Configuration = .default
+    client: HTTP2Configuration = .default,
+    server: HTTP2Configuration = .default
   ) {
     self.client = HTTP2Session(role: .client, configuration: client, delegate: clientSide, now: now)
     self.server = HTTP2Session(role: .server, configuration: server, delegate: serverSide, now: now)

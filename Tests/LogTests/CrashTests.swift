@@ -137,11 +137,21 @@ private struct Run {
     #expect(log.failure != nil)
     #expect(throws: LogError.self) { try log.append(batch([entry(log.lastIndex.rawValue + 1)])) }
     if Bool.random(using: &random) {
-      try log.reopen()
-      states = [states[0]]
+      try reopen()
     } else {
-      try crash { Bool.random(using: &random) ? $0.crash() : $0.restart() }
+      let powerGoes = Bool.random(using: &random)
+      try crash { powerGoes ? $0.crash() : $0.restart() }
     }
+  }
+
+  /// Heals the log after an error. What it holds then is a state before the batch that failed, and durable.
+  mutating func reopen() throws {
+    try log.reopen()
+    let cut = files.copy()
+    cut.crash()
+    let found = Model(try openLog(cut).recovered)
+    #expect(states.contains(found), "seed \(seed)")
+    states = [found]
   }
 
   mutating func failWrite() throws {
@@ -152,12 +162,8 @@ private struct Run {
     next.write(added, state, nil)
     files.fail(.write)
     #expect(throws: LogError.self) { try log.append(made) }
-    // A batch that moves on to a new segment syncs first: then all before it is durable too.
     if Bool.random(using: &random) {
-      try log.reopen()
-      let last = log.lastIndex.rawValue
-      states = states.filter { $0.lastIndex == last }
-      try crash { $0.crash() }
+      try reopen()
     } else {
       states.append(next)
       try crash { $0.crash() }

@@ -178,17 +178,17 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
     #expect(index.keyCount == 0)
   }
 
-  /// A million changes of one key: found by revision, dropped by compaction.
+  /// Many changes of one key: found by revision, dropped by compaction.
   @Test func oneKeyWithManyChanges() {
     let index = KeyIndex()
-    for main in 2...Int64(1_000_001) {
+    for main in 2...Int64(200_001) {
       _ = withKey(1) { index.put($0, main: main, sub: 0, hasLease: false) }
     }
-    for main in stride(from: Int64(2), to: 1_000_001, by: 9973) {
+    for main in stride(from: Int64(2), to: 200_001, by: 997) {
       #expect(withKey(1) { index.change(of: $0, at: main) }?.main == main)
     }
-    #expect(compactAll(index, at: 999_999) == 999_997)
-    #expect(withKey(1) { index.changes(of: $0) }.map(\.main) == [999_999, 1_000_000, 1_000_001])
+    #expect(compactAll(index, at: 199_999) == 199_997)
+    #expect(withKey(1) { index.changes(of: $0) }.map(\.main) == [199_999, 200_000, 200_001])
   }
 
   /// Compacts to the end in steps and returns how many changes went.

@@ -7,7 +7,7 @@ import Testing
   private static let environment = ProcessInfo.processInfo.environment
 
   #if DEBUG
-  private static let runsDefault = 500
+  private static let runsDefault = 300
   #else
   private static let runsDefault = 3000
   #endif

@@ -16,7 +16,10 @@ import Testing
 
   private static func record(_ main: Int64) -> Record {
     let revision = ChangeRevision(main: main, sub: 0)
-    return Record(tombstone: main % 5 == 0, bytes: testValue(revision, length: testLength(revision)))
+    return Record(
+      tombstone: main % 5 == 0,
+      bytes: testValue(revision, length: testLength(revision))
+    )
   }
 
   private static func isDoomed(_ main: Int64) -> Bool { main % 3 == 0 && main < 2000 }
@@ -40,7 +43,8 @@ import Testing
     let directory = TemporaryDirectory()
     let path = directory.file("db")
     let name = "\(step)"
-    await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, name = name as String] in
+    await #expect(processExitsWith: .signal(SIGKILL)) {
+      [path = path as String, name = name as String] in
       var options = LMDBStorage.Options()
       options.atStep = { if "\($0)" == name { kill(getpid(), SIGKILL) } }
       let store = TieredStorage(over: try LMDBStorage(path: path, options: options))
@@ -64,7 +68,8 @@ import Testing
     let path = directory.file("db")
     let copy = directory.file("copy")
     let name = "\(step)"
-    await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, copy = copy as String, name = name as String] in
+    await #expect(processExitsWith: .signal(SIGKILL)) {
+      [path = path as String, copy = copy as String, name = name as String] in
       let source = TieredStorage(over: try LMDBStorage(path: copy + ".source"))
       try CrashTests.flush(source, 2...500)
       try source.copySnapshot(to: copy)
@@ -83,7 +88,8 @@ import Testing
     let directory = TemporaryDirectory()
     let path = directory.file("db")
     let told = directory.file("told")
-    await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, told = told as String, seed = seed as UInt64] in
+    await #expect(processExitsWith: .signal(SIGKILL)) {
+      [path = path as String, told = told as String, seed = seed as UInt64] in
       var generator = SeededGenerator(seed: seed)
       // Whenever it strikes, what follows must hold.
       let microseconds = UInt32.random(in: 5000...400_000, using: &generator)
@@ -105,9 +111,11 @@ import Testing
             rename(told + ".new", told)
             main += count + 1
             if main < 2000 {
-              store.delete((max(2, main - 50)..<main).filter(CrashTests.isDoomed).map {
-                ChangeRevision(main: $0, sub: 0)
-              })
+              store.delete(
+                (max(2, main - 50)..<main).filter(CrashTests.isDoomed).map {
+                  ChangeRevision(main: $0, sub: 0)
+                }
+              )
             }
             _ = try? store.commitDeletions(countMax: 10)
           }
@@ -127,7 +135,10 @@ import Testing
       let store = TieredStorage(over: try LMDBStorage(path: path))
       try CrashTests.flush(store, 2...100)
       try CrashTests.survivesFullDisk(
-        store, fill: { limitFileSize(8192) }, free: { limitFileSize(.max) })
+        store,
+        fill: { limitFileSize(8192) },
+        free: { limitFileSize(.max) }
+      )
     }
   }
 
@@ -147,8 +158,10 @@ import Testing
     let store = TieredStorage(over: try LMDBStorage(path: disk + "/db"))
     try Self.flush(store, 2...100)
     try Self.survivesFullDisk(
-      store, fill: { writeFile(disk + "/ballast", [UInt8](repeating: 1, count: 4 << 20)) },
-      free: { unlink(disk + "/ballast") })
+      store,
+      fill: { writeFile(disk + "/ballast", [UInt8](repeating: 1, count: 4 << 20)) },
+      free: { unlink(disk + "/ballast") }
+    )
   }
 
   private static func expect(_ store: TieredStorage, applied: Int64, count: Int) throws {
@@ -159,7 +172,9 @@ import Testing
 
   /// A job that met a full disk is readable, undone, and succeeds when there is space again.
   private static func survivesFullDisk(
-    _ store: TieredStorage, fill: () -> Void, free: () -> Void
+    _ store: TieredStorage,
+    fill: () -> Void,
+    free: () -> Void
   ) throws {
     fill()
     for main in 101...3000 as ClosedRange<Int64> {

@@ -89,13 +89,14 @@ import Testing
     }
   }
 
-  @Test(arguments: 1...60 as ClosedRange<UInt64>)
+  @Test(arguments: 1...1500 as ClosedRange<UInt64>)
   func damagedCopyIsRefusedOrReadable(seed: UInt64) throws {
     var generator = SeededGenerator(seed: seed)
     let base = try LMDBStorage(path: path)
     try fill(base, 2..<600, bytes: seed % 2 == 0 ? 300 : 5000)
     try base.commit(
-      RevisionBatch(deletions: (100..<200).map { ChangeRevision(main: $0, sub: 0) }[...]))
+      RevisionBatch(deletions: (100..<200).map { ChangeRevision(main: $0, sub: 0) }[...])
+    )
     let copy = directory.file("copy")
     if seed % 3 == 0 {
       writeFile(copy, readFile(path))
@@ -106,7 +107,8 @@ import Testing
     for _ in 0..<Int.random(in: 1...4, using: &generator) {
       // Headers of pages and the first records are where damage does most harm.
       let page = Int.random(in: 0..<content.count / 4096, using: &generator) * 4096
-      let offset = page + Int.random(in: 0..<(Bool.random(using: &generator) ? 160 : 4096), using: &generator)
+      let offset =
+        page + Int.random(in: 0..<(Bool.random(using: &generator) ? 160 : 4096), using: &generator)
       content[offset] ^= UInt8(1) << UInt8.random(in: 0..<8, using: &generator)
     }
     writeFile(copy, content)
@@ -187,7 +189,9 @@ import Testing
     func residentKilobytes() -> Int {
       var inFile = false
       var total = 0
-      for line in String(decoding: readFile("/proc/self/smaps"), as: UTF8.self).split(separator: "\n") {
+      for line in String(decoding: readFile("/proc/self/smaps"), as: UTF8.self).split(
+        separator: "\n"
+      ) {
         if line.contains("-") && line.contains(" r") { inFile = line.hasSuffix(path) }
         if inFile, line.hasPrefix("Rss:") {
           total += Int(line.split(separator: " ")[1]) ?? 0

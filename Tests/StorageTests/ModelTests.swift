@@ -47,7 +47,8 @@ import Testing
       case 75..<82: seal()
       case 82..<90: try flushOne()
       case 90..<94: delete()
-      case 94..<97: _ = try store.commitDeletions(countMax: Int.random(in: 1...20, using: &generator))
+      case 94..<97:
+        _ = try store.commitDeletions(countMax: Int.random(in: 1...20, using: &generator))
       case 97: try store.defragment()
       case 98: try scanEverything()
       default: try crash()
@@ -61,14 +62,20 @@ import Testing
           ? Int.random(in: 0...600_000, using: &generator)
           : Int.random(in: 0...3000, using: &generator)
         let record = Record(
-          tombstone: Bool.random(using: &generator), bytes: testValue(next, length: length))
+          tombstone: Bool.random(using: &generator),
+          bytes: testValue(next, length: length)
+        )
         store.append(next, record)
         model.live[next] = record
         model.applied += 1
         switch Int.random(in: 0..<10, using: &generator) {
         case 0..<5: next = ChangeRevision(main: next.main + 1, sub: 0)
         case 5..<9: next.sub += 1
-        default: next = ChangeRevision(main: next.main + Int64.random(in: 2...90, using: &generator), sub: 3)
+        default:
+          next = ChangeRevision(
+            main: next.main + Int64.random(in: 2...90, using: &generator),
+            sub: 3
+          )
         }
       }
     }
@@ -86,7 +93,8 @@ import Testing
       let metadata = [(key: "applied", value: littleEndian(model.applied))]
       guard let job = store.seal(metadata: metadata) else { return }
       sealed.append(
-        Sealed(job: job, live: model.live, doomed: model.doomed, applied: model.applied))
+        Sealed(job: job, live: model.live, doomed: model.doomed, applied: model.applied)
+      )
     }
 
     private mutating func flushOne() throws {
@@ -123,7 +131,8 @@ import Testing
     }
 
     private func check(
-      _ found: [ChangeRevision: Record], holds live: [ChangeRevision: Record],
+      _ found: [ChangeRevision: Record],
+      holds live: [ChangeRevision: Record],
       andAtMost doomed: [ChangeRevision: Record]
     ) {
       for (revision, record) in live { #expect(found[revision] == record, "\(revision)") }
@@ -179,7 +188,8 @@ import Testing
 extension Dictionary where Key: Comparable {
   /// Up to `count` pairs, chosen by the generator alone.
   fileprivate func sample(
-    _ count: Int, using generator: inout SeededGenerator
+    _ count: Int,
+    using generator: inout SeededGenerator
   ) -> [(Key, Value)] {
     let keys = self.keys.sorted()
     guard !keys.isEmpty else { return [] }

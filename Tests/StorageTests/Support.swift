@@ -86,11 +86,14 @@ func runThreads(_ bodies: [@Sendable () -> Void]) {
     var thread = pthread_t()
     let box = Unmanaged.passRetained(Box(body))
     let status = pthread_create(
-      &thread, nil,
+      &thread,
+      nil,
       { argument in
         if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
         return nil
-      }, box.toOpaque())
+      },
+      box.toOpaque()
+    )
     precondition(status == 0, "pthread_create: \(status)")
     threads.append(thread)
   }

@@ -38,7 +38,9 @@ import Testing
     }
     let known = Set(all)
     for revision in all {
-      for other in [at(revision.main + 1), at(revision.main, revision.sub + 1), at(revision.main - 1)]
+      for other in [
+        at(revision.main + 1), at(revision.main, revision.sub + 1), at(revision.main - 1),
+      ]
       where !known.contains(other) && other >= .first {
         #expect(try reader.record(of: other) == nil, "seed \(seed): \(other)")
       }

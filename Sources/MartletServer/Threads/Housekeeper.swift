@@ -57,6 +57,8 @@ private final class HousekeeperLoop: @unchecked Sendable {
   private let report: @Sendable (Housekeeper.Report) -> Void
   private var work: [Housekeeper.Work] = []
   private var isCompacting = false
+  /// A flush that failed. It must succeed before any later one.
+  private var failedFlush: ReplicaOutput.Flush?
   private var isStopping = false
   /// After a failure of the disk, when to try again.
   private var retryAt: MonotonicTime?
@@ -80,7 +82,8 @@ private final class HousekeeperLoop: @unchecked Sendable {
     while !isStopping {
       mailbox.takeAll(into: &work, until: deadline)
       for item in work { carryOut(item) }
-      if isCompacting && !isStopping { stepCompaction() }
+      if let failedFlush, isRetryDue { run(failedFlush) }
+      if isCompacting && failedFlush == nil && !isStopping { stepCompaction() }
     }
   }
 
@@ -94,15 +97,7 @@ private final class HousekeeperLoop: @unchecked Sendable {
   private func carryOut(_ item: Housekeeper.Work) {
     switch item {
     case .flush(let flush):
-      let start = MonotonicTime.now
-      do throws(StorageError) {
-        try flush.job.run()
-        store.finish(flush.job)
-        metrics.commits.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
-        report(.flushed(flush.mark))
-      } catch {
-        report(.flushFailed(error))
-      }
+      run(flush)
     case .compact:
       isCompacting = true
     case .task(let body):
@@ -112,8 +107,28 @@ private final class HousekeeperLoop: @unchecked Sendable {
     }
   }
 
+  private var isRetryDue: Bool { retryAt.map { MonotonicTime.now >= $0 } ?? true }
+
+  /// Runs a flush. One that fails is kept and tried again: nothing of it is lost, its content is in
+  /// memory and in the log.
+  private func run(_ flush: ReplicaOutput.Flush) {
+    let start = MonotonicTime.now
+    do throws(StorageError) {
+      try flush.job.run()
+      store.finish(flush.job)
+      failedFlush = nil
+      retryAt = nil
+      metrics.commits.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
+      report(.flushed(flush.mark))
+    } catch {
+      failedFlush = flush
+      retryAt = MonotonicTime.now.advanced(byNanoseconds: Self.retryNanoseconds)
+      report(.flushFailed(error))
+    }
+  }
+
   private func stepCompaction() {
-    if let retryAt, MonotonicTime.now < retryAt { return }
+    guard isRetryDue else { return }
     retryAt = nil
     do throws(StorageError) {
       if try store.compactionStep(limit: Self.compactionStepKeys) { return }

@@ -152,7 +152,6 @@ private final class ReplicaLoop: @unchecked Sendable {
     case .flushFailed(let error):
       logger.error("a flush failed and will be tried again", metadata: ["cause": "\(error)"])
       if case .corrupt = error { outlets.fatal("\(error)") }
-      machine.flushFailed()
       completeFlushes(.failure(.storage(error)))
     case .compacted(let revision):
       logger.info("compacted", metadata: ["revision": "\(revision)"])

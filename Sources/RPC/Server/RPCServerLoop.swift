@@ -136,18 +136,19 @@ extension RPCServerLoop {
   }
 
   /// Lets what runs come to its end, at most for `timeout`, then closes all connections. The future
-  /// succeeds when the last is closed. Call once.
+  /// succeeds when the last is closed. A second call can only shorten the time.
   package func drain(timeout: TimeAmount) -> EventLoopFuture<Void> {
-    precondition(!isDraining, "drain is called twice")
-    isDraining = true
-    let promise = eventLoop.makePromise(of: Void.self)
     guard !connections.isEmpty else {
+      isDraining = true
       stopTimers()
-      promise.succeed()
-      return promise.futureResult
+      return eventLoop.makeSucceededVoidFuture()
     }
+    let promise = drained ?? eventLoop.makePromise(of: Void.self)
     drained = promise
-    for connection in connections.values { connection.drain() }
+    if !isDraining {
+      isDraining = true
+      for connection in connections.values { connection.drain() }
+    }
     let close = eventLoop.scheduleTask(in: timeout) {
       for connection in self.connections.values { connection.closeNow() }
     }
