@@ -109,6 +109,12 @@ let package = Package(
     .testTarget(
       name: "MembershipTests", dependencies: ["Base", "Membership"], swiftSettings: strict),
     .testTarget(
+      name: "ReplicaTests",
+      dependencies: [
+        "Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage", "Replica",
+      ],
+      swiftSettings: strict),
+    .testTarget(
       name: "MartletServerTests",
       dependencies: ["Base", "Proto", "RPC", "Replica", "MartletServer", logging],
       swiftSettings: strict),

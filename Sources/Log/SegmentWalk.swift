@@ -30,16 +30,16 @@ enum SegmentWalk {
     var previous: UInt32?
     var previousEnd = 0
     while true {
-      let segment = segments[position]
+      var segment = segments[position]
+      let next = position + 1 < segments.count ? segments[position + 1] : nil
+      let header = try next?.frameHeader(at: SegmentHeader.byteCount)
+      if let header {
+        // What lies behind the end that the next segment names was given up after an error.
+        segment.byteCount = min(segment.byteCount, Int(header.durableOffset))
+      }
       let end = try read(
         segment, at: position, previous: previous, blockBytes: blockBytes, visit)
-      guard position + 1 < segments.count else {
-        try checkTail(segment, end.offset, blockBytes)
-        return WalkEnd(segment: position, end: end, previousEnd: previousEnd)
-      }
-      let next = segments[position + 1]
-      let start = SegmentHeader.byteCount
-      guard let header = try next.frameHeader(at: start) else {
+      guard let header else {
         try checkTail(segment, end.offset, blockBytes)
         try checkUnused(segments[(position + 1)...], blockBytes)
         return WalkEnd(segment: position, end: end, previousEnd: previousEnd)

@@ -31,11 +31,9 @@ final class MemberRuntime: Sendable {
     let (store, storage, log) = (opened.store, opened.storage, opened.log)
     let status = PublishedStatus(members: opened.machine.members)
     let (disk, loops, fatal, gate) = (DiskMetrics(), LoopTable(), FailureLatch(), AdmissionGate())
-    let tick = configuration.source.heartbeatInterval.components
     let replica = ReplicaThread(
       machine: opened.machine,
-      tickNanoseconds: UInt64(tick.seconds) * 1_000_000_000
-        + UInt64(tick.attoseconds) / 1_000_000_000,
+      tickNanoseconds: configuration.source.heartbeatInterval.wholeNanoseconds,
       status: status, gate: gate, logger: logger,
       outlets: ReplicaThread.Outlets(
         answers: { loops.deliver($1, to: $0) },
@@ -53,6 +51,7 @@ final class MemberRuntime: Sendable {
       settings: MemberContext.Settings(
         requestBytesMax: configuration.source.maxRequestBytes,
         transactionOperationsMax: configuration.source.maxTxnOps,
+        proposalTimeoutNanoseconds: Self.proposalTimeout(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
         snapshotDirectory: opened.directory.databasePath),
       logger: logger)
@@ -91,8 +90,14 @@ final class MemberRuntime: Sendable {
     return (server, addresses)
   }
 
+  /// As etcd has it: five seconds for disk and peers, and two elections.
+  private static func proposalTimeout(_ source: ServerConfiguration) -> UInt64 {
+    5_000_000_000 + 2 * source.electionTimeout.wholeNanoseconds
+  }
+
   /// The services of one event loop, on that loop.
   private static func register(_ loop: RequestLoop, _ health: HealthStatus) {
+    loop.start()
     let calls = loop.calls
     calls.register(KVDispatcher(KeyValueService(loop: loop)))
     calls.register(ClusterDispatcher(ClusterMemberService(loop: loop)))
@@ -107,9 +112,14 @@ final class MemberRuntime: Sendable {
     configuration.concurrentStreamsMax = UInt32(
       min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax)))
     configuration.keepaliveMinTime = TimeAmount(source.grpcKeepAliveMinTime)
-    configuration.keepaliveInterval = TimeAmount(source.grpcKeepAliveInterval)
-    configuration.keepaliveTimeout = TimeAmount(source.grpcKeepAliveTimeout)
+    configuration.keepaliveInterval = Self.timeAmount(source.grpcKeepAliveInterval)
+    configuration.keepaliveTimeout = Self.timeAmount(source.grpcKeepAliveTimeout)
     return configuration
+  }
+
+  /// The flags' 0 means never; a year of silence is as good.
+  private static func timeAmount(_ duration: Duration) -> TimeAmount {
+    duration == .zero ? .hours(24 * 365) : TimeAmount(duration)
   }
 
   /// Suspends until there is a leader and this member has published itself.

@@ -33,6 +33,11 @@ struct OpenedMember {
     // A restart goes by what is on disk, whatever the bootstrap flags say now.
     let known = directory.identity
     if known == nil {
+      guard source.initialClusterState == .new else {
+        throw StartError.failed(
+          "--initial-cluster-state=existing: joining a cluster is not built yet, and "
+            + "\(configuration.dataDirectoryPath) has no data to restart from")
+      }
       try directory.writeIdentity(memberID: own.id, clusterID: founding.clusterID)
     }
     identity = MemberIdentity(

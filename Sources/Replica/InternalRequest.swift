@@ -32,6 +32,17 @@ struct InternalRequest {
     if isOurs { handle = id }
   }
 
+  /// The handle in an encoded request, whoever made it.
+  static func handle(in bytes: UnsafeRawBufferPointer) -> RequestHandle {
+    var scanner = WireScanner(bytes)
+    while let field = try? scanner.next() {
+      if field.number == ProposalBatch.idField, case .varint(let number) = field.value {
+        return RequestHandle(rawValue: number)
+      }
+    }
+    return .none
+  }
+
   /// The `ID` of a `RequestHeader`.
   private static func epoch(of header: UnsafeRawBufferPointer) -> UInt64? {
     var scanner = WireScanner(header)

@@ -61,6 +61,13 @@ package struct ProposalBatch: ~Copyable {
     return writer.takeBlock(nextCapacity: capacity)
   }
 
+  /// The calls, by their numbers on their event loop, whose requests are in a block.
+  package static func calls(in block: ByteBlock) -> [UInt64] {
+    requests(in: block).map { request in
+      request.withUnsafeBytes { InternalRequest.handle(in: $0).call }
+    }
+  }
+
   /// The requests of a block that `take()` made, as slices of it.
   package static func requests(in block: ByteBlock) -> [SharedBytes] {
     var requests: [SharedBytes] = []

@@ -205,10 +205,11 @@ extension LMDBEnvironment {
     var statistics = MDB_stat()
     mdb_env_stat(handle, &statistics)
     let metaPages = 2
+    // The counts come from a header that nobody has checked: they must not trap.
     let pages =
-      metaPages + statistics.ms_branch_pages + statistics.ms_leaf_pages
-      + statistics.ms_overflow_pages
-    return (onDisk, pages * pageBytes)
+      metaPages &+ statistics.ms_branch_pages &+ statistics.ms_leaf_pages
+      &+ statistics.ms_overflow_pages
+    return (onDisk, max(0, min(pages &* pageBytes, onDisk)))
   }
 }
 

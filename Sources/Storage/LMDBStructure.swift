@@ -25,6 +25,10 @@ struct LMDBStructure {
   private let pageBytes: Int
   private var lastKey: UnsafeRawBufferPointer?
   private var taken: [Bool]
+  private var branches: UInt64 = 0
+  private var leaves: UInt64 = 0
+  private var overflows: UInt64 = 0
+  private var entries: UInt64 = 0
   private var lastPage: UInt64 = 0
 
   /// Throws `corrupt` when a page that is in use lies outside of the file or makes no sense.
@@ -72,8 +76,15 @@ struct LMDBStructure {
       guard flagsAreRight, (root == .max) == (depth == 0) else {
         throw .corrupt(path: path, reason: "its header makes no sense")
       }
-      lastKey = nil
+      (lastKey, branches, leaves, overflows, entries) = (nil, 0, 0, 0, 0)
       if root != .max { try visit(root, levels: Int(depth), isMain: isMain) }
+      let counts = [branches, leaves, overflows, entries]
+      for (index, count) in counts.enumerated() {
+        let told = file.loadUnaligned(fromByteOffset: offset + 8 + index * 8, as: UInt64.self)
+        guard told == count else {
+          throw .corrupt(path: path, reason: "its header tells of \(told), not \(count) pages")
+        }
+      }
     }
   }
 
@@ -115,6 +126,7 @@ struct LMDBStructure {
       flags & Self.strangeFlags == 0, lower > Self.pageHeaderBytes + (isBranch ? 2 : 0),
       lower & 1 == 0, lower <= upper, upper <= pageBytes
     else { throw damaged(number, "its header makes no sense") }
+    if isBranch { branches += 1 } else { leaves += 1 }
     for index in 0..<(lower - Self.pageHeaderBytes) / 2 {
       let offset = Int(
         page.loadUnaligned(fromByteOffset: Self.pageHeaderBytes + index * 2, as: UInt16.self)
@@ -151,6 +163,7 @@ struct LMDBStructure {
     let dataBytes = Int(node.loadUnaligned(as: UInt32.self))
     let flags = node.loadUnaligned(fromByteOffset: 4, as: UInt16.self)
     let keyBytes = Int(node.loadUnaligned(fromByteOffset: 6, as: UInt16.self))
+    entries += 1
     let isBig = flags & Self.bigDataFlag != 0
     let keyEnd = Self.nodeHeaderBytes + keyBytes
     guard keyEnd + (isBig ? 8 : dataBytes) <= node.count, keyBytes > 0,
@@ -177,6 +190,7 @@ struct LMDBStructure {
       pages > 0, number + pages <= UInt64(taken.count),
       Self.pageHeaderBytes + dataBytes <= Int(pages) * pageBytes
     else { throw damaged(number, "a long record is cut off") }
+    overflows += pages
     for more in 1..<max(pages, 1) { try take(number + more) }
     let start = Int(number) * pageBytes + Self.pageHeaderBytes
     return UnsafeRawBufferPointer(rebasing: file[start..<start + dataBytes])

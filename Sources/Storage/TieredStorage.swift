@@ -136,7 +136,8 @@ package final class TieredStorage: @unchecked Sendable {
 
   /// Closes the active memtable and starts the next. Writer only.
   ///
-  /// - Parameter metadata: what belongs to exactly this state: applied index, term, membership,
+  /// - Parameters:
+  ///   - metadata: what belongs to exactly this state: applied index, term, membership,
   ///   compact and current revision, hash. It becomes durable with the revisions, all or nothing.
   /// - Returns: the work for the flusher, to be run in the order of the seals; nil when there is
   ///   neither a revision nor metadata nor a deletion that waits.

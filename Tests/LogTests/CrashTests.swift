@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import Log
 import Testing
 
@@ -194,7 +195,10 @@ private struct Run {
 }
 
 @Suite struct CrashTests {
-  @Test(arguments: 0..<60)
+  // 500 runs; `MARTLET_LOG_BLOCKS=60` makes them 3,000.
+  static let blocks = getenv("MARTLET_LOG_BLOCKS").flatMap { UInt64(String(cString: $0)) } ?? 10
+
+  @Test(arguments: 0..<blocks)
   func nothingSyncedIsLostAndNothingIsHalfThere(block: UInt64) throws {
     for seed in block * 50..<block * 50 + 50 {
       do {

@@ -89,7 +89,7 @@ import Testing
     }
   }
 
-  @Test(arguments: 1...1500 as ClosedRange<UInt64>)
+  @Test(arguments: 1...60 as ClosedRange<UInt64>)
   func damagedCopyIsRefusedOrReadable(seed: UInt64) throws {
     var generator = SeededGenerator(seed: seed)
     let base = try LMDBStorage(path: path)

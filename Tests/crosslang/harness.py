@@ -1,5 +1,6 @@
 """Starts members of Martlet and of Debian's etcd on loopback, and runs etcdctl against them."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -39,6 +40,7 @@ class Member:
         self.directory = data_dir or tempfile.mkdtemp(prefix=f"martlet-test-{kind}-")
         self.port = free_port()
         self.peer_port = free_port()
+        self.log_name = "server.log"
         self.process: subprocess.Popen | None = None
 
     @property
@@ -47,7 +49,7 @@ class Member:
 
     @property
     def log_path(self) -> str:
-        return os.path.join(self.directory, "server.log")
+        return os.path.join(self.directory, self.log_name)
 
     def command(self) -> list[str]:
         binary = martlet_binary() if self.kind == "martlet" else "/usr/bin/etcd"
@@ -144,3 +146,15 @@ def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bo
             f"etcdctl {' '.join(arguments)} on {member.kind}: exit {done.returncode}\n"
             f"{done.stdout}{done.stderr}\n{member.log()}")
     return done
+
+
+def load(stubs: pathlib.Path, folder: str, name: str):
+    """The modules of proto/grpc/<folder>/<name>.proto. grpcio owns the package `grpc`, so its
+    search path gets our folder too."""
+    import grpc
+    ours = str(stubs / "grpc")
+    if ours not in grpc.__path__:
+        grpc.__path__.append(ours)
+    dotted = folder.replace("/", ".")
+    return (importlib.import_module(f"grpc.{dotted}.{name}_pb2"),
+            importlib.import_module(f"grpc.{dotted}.{name}_pb2_grpc"))

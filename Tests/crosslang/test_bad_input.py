@@ -52,17 +52,22 @@ def test_malformed_messages(channel):
     for message in (b"\xff" * 10, b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x05ab", b"\x0b", b"\x0a"):
         assert code(put, message) == grpc.StatusCode.INTERNAL
     txn = raw(channel, "/etcdserverpb.KV/Txn")
-    nested = b""
-    for _ in range(100_000):
-        size = varint(len(nested))
-        inner = b"\x22" + size + nested
-        nested = b"\x12" + varint(len(inner)) + inner
-        if len(nested) > 1_000_000:
-            break
-    assert code(txn, nested) in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+    assert code(txn, nested_txns(130_000)) in (
+        grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
     add = raw(channel, "/etcdserverpb.Auth/UserAdd")
     assert code(add, b"\x0a\x02\xff\xfe") in (
         grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
+
+
+def nested_txns(depth):
+    """A TxnRequest whose one operation is a TxnRequest, and so on; the lengths inside out."""
+    parts, size = [], 0
+    for _ in range(depth):
+        inner = b"\x22" + varint(size)
+        outer = b"\x12" + varint(len(inner) + size)
+        parts.append(outer + inner)
+        size += len(outer) + len(inner)
+    return b"".join(reversed(parts))
 
 
 def varint(value):
@@ -110,9 +115,11 @@ def closed_within(connection, seconds):
 
 
 def test_wrong_content_type(member):
+    # Without a body: curl 7.88 takes the reset (NO_ERROR) behind an early answer for a failure when
+    # it comes before curl has sent its body, though RFC 9113 8.1 has it so.
     done = subprocess.run(
         ["curl", "-s", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}",
-         "-H", "content-type: text/html", "--data", "x", "--max-time", "10",
+         "-H", "content-type: text/html", "-X", "POST", "--max-time", "10",
          f"http://{member.endpoint}/etcdserverpb.KV/Put"],
         capture_output=True, text=True, timeout=30)
     assert done.stdout == "415", done

@@ -29,6 +29,7 @@ extension FlagTable {
       .duration(\.warningUnaryRequestDuration),
       "300ms",
       .monitoring,
+      .acceptedWithoutEffect,
       "A request that takes longer is written to the log."
     ),
     Flag(

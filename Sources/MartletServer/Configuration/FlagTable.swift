@@ -50,7 +50,8 @@ package enum FlagTable {
         .integer(\.snapshotCount),
         "10000",
         .member,
-        "Applied entries between two snapshots of the log."
+        .acceptedWithoutEffect,
+        "Applied entries between two snapshots of the log; flushes of the store decide here."
       ),
       Flag(
         "snapshot-catchup-entries",
@@ -157,6 +158,7 @@ package enum FlagTable {
         .bool(\.socketReusePort),
         "false",
         .member,
+        .acceptedWithoutEffect,
         "Lets several processes listen on one port (SO_REUSEPORT)."
       ),
       Flag(

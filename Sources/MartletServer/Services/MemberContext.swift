@@ -25,6 +25,8 @@ final class MemberContext: Sendable {
   struct Settings: Sendable {
     var requestBytesMax: Int
     var transactionOperationsMax: Int
+    /// How long a proposal may go unanswered before its call ends with `request timed out`.
+    var proposalTimeoutNanoseconds: UInt64
     /// As etcd reports it in Status: bytes.
     var quotaBytes: Int64
     /// Where snapshots are put together before they are sent.

@@ -22,8 +22,10 @@ final class RequestLoop: @unchecked Sendable {
   private var proposals: ProposalBatch
   private var isHandOverScheduled = false
   private var reads = ReadQueue()
+  private var timeouts: ProposalTimeouts
 
   private static let scratchCapacity = 64 << 10
+  private static let timeoutCheckInterval = TimeAmount.milliseconds(500)
   /// Answers longer than this are handed on without a copy.
   private static let copiedAnswerBytesMax = 32 << 10
   /// A batch is handed over early when it holds this much.
@@ -36,6 +38,20 @@ final class RequestLoop: @unchecked Sendable {
     self.calls = calls
     reader = shared.store.makeReader()
     proposals = ProposalBatch(epoch: shared.epoch)
+    timeouts = ProposalTimeouts(timeoutNanoseconds: shared.settings.proposalTimeoutNanoseconds)
+  }
+
+  /// Begins to look for proposals that nobody answers. On the event loop, once.
+  func start() {
+    eventLoop.scheduleRepeatedTask(
+      initialDelay: Self.timeoutCheckInterval, delay: Self.timeoutCheckInterval
+    ) { _ in self.endOverdueCalls() }
+  }
+
+  private func endOverdueCalls() {
+    for id in timeouts.takeOverdue(now: MonotonicTime.now) {
+      calls.call(CallID(rawValue: id))?.finish(RPCStatus(.timeout))
+    }
   }
 
   /// The header of an answer made now.
@@ -62,7 +78,9 @@ final class RequestLoop: @unchecked Sendable {
   private func handOver() {
     isHandOverScheduled = false
     guard !proposals.isEmpty else { return }
+    let count = proposals.count
     let block = proposals.take()
+    timeouts.noteProposed(block, count: count, now: MonotonicTime.now)
     shared.gate.entered(block.count)
     // A replica that has stopped takes nothing; the drain ends the calls.
     shared.replica.post(.proposals(block))
@@ -70,13 +88,16 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Sends the answers of a block that the replica's thread filled.
   func deliver(_ answers: ByteBlock) {
+    var count = 0
     ReplyQueue.forEachAnswer(in: answers) { id, answer in
+      count += 1
       guard let call = calls.call(CallID(rawValue: id)) else { return }
       switch answer {
       case .message(let bytes): call.respond { $0.append(bytes) }
       case .failure(let error): call.finish(RPCStatus(error))
       }
     }
+    timeouts.noteAnswered(count)
     calls.flush()
   }
 

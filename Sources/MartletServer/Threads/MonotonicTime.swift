@@ -1,5 +1,13 @@
 import Glibc
 
+extension Duration {
+  /// The duration in nanoseconds; 0 when it is negative.
+  var wholeNanoseconds: UInt64 {
+    let (seconds, attoseconds) = components
+    return UInt64(max(seconds, 0)) * 1_000_000_000 + UInt64(max(attoseconds, 0)) / 1_000_000_000
+  }
+}
+
 /// A point on the machine's monotonic clock, in nanoseconds since an arbitrary start.
 struct MonotonicTime: Comparable, Sendable {
   var nanoseconds: UInt64
