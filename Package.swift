@@ -4,13 +4,26 @@ import PackageDescription
 // One target per layer of the house; `Sources/README.md` says what each is for, and
 // `Tests/HouseTests` checks that imports only point down.
 
+// What the request path needs to be fast: calls between layers inlined, and no dynamic exclusivity
+// checks (the tests run without these flags in debug builds). SwiftPM refuses such flags in a
+// package that somebody depends on by version, so a checkout as a dependency does without.
+let isDependency = Context.packageDirectory.contains("/checkouts/")
+let hotPath: [SwiftSetting] =
+  isDependency
+  ? []
+  : [
+    .unsafeFlags(
+      ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
+      .when(configuration: .release))
+  ]
+
 let strict: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .enableUpcomingFeature("MemberImportVisibility"),
   .treatAllWarnings(as: .error),
-]
+] + hotPath
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")

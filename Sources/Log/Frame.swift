@@ -64,7 +64,10 @@ struct FrameHeader: Equatable {
   }
 
   init(
-    payloadBytes: UInt32, durableOffset: UInt32, previous: UInt32, payloadChecksum: UInt32,
+    payloadBytes: UInt32,
+    durableOffset: UInt32,
+    previous: UInt32,
+    payloadChecksum: UInt32,
     recordCount: UInt32
   ) {
     self.payloadBytes = payloadBytes

@@ -61,7 +61,10 @@ package final class LogBatch: @unchecked Sendable {
   /// Adds an entry. Its index is at most one more than that of the entry added before, or than the
   /// index of a mark added since; it replaces that index and all later ones.
   package func append(
-    entry index: LogIndex, term: Term, kind: UInt8, data: UnsafeRawBufferPointer
+    entry index: LogIndex,
+    term: Term,
+    kind: UInt8,
+    data: UnsafeRawBufferPointer
   ) {
     precondition(data.count <= Self.entryDataBytesMax)
     precondition(index > .zero)
@@ -116,7 +119,9 @@ package final class LogBatch: @unchecked Sendable {
     writer.append(field: 2, varint: snapshot.index.rawValue)
     writer.append(field: 3, varint: snapshot.term.rawValue)
     writer.append(
-      field: RecordFormat.replacesLogField, varint: UInt64(snapshot.replacesLog ? 1 : 0))
+      field: RecordFormat.replacesLogField,
+      varint: UInt64(snapshot.replacesLog ? 1 : 0)
+    )
     close(.snapshot, since: start)
     self.snapshot = snapshot
     endIndex = snapshot.replacesLog ? snapshot.index : endIndex.map { max($0, snapshot.index) }
@@ -135,12 +140,19 @@ package final class LogBatch: @unchecked Sendable {
   func seal(durableOffset: Int, previous: UInt32, salt: UInt64, offset: Int) -> UInt32 {
     precondition(byteCount <= Self.frameBytesMax, "batch of \(byteCount) bytes")
     let header = FrameHeader(
-      payloadBytes: UInt32(payloadBytes), durableOffset: UInt32(durableOffset),
-      previous: previous, payloadChecksum: payloadChecksum, recordCount: UInt32(recordCount))
+      payloadBytes: UInt32(payloadBytes),
+      durableOffset: UInt32(durableOffset),
+      previous: previous,
+      payloadChecksum: payloadChecksum,
+      recordCount: UInt32(recordCount)
+    )
     let count = writer.count
     writer.truncate(to: 0)
     let checksum = header.encode(
-      into: writer.reserve(FrameHeader.byteCount), salt: salt, offset: offset)
+      into: writer.reserve(FrameHeader.byteCount),
+      salt: salt,
+      offset: offset
+    )
     writer.advance(by: count)
     return checksum
   }
@@ -168,7 +180,10 @@ package final class LogBatch: @unchecked Sendable {
 extension ByteWriter {
   fileprivate mutating func advanceOverHeader() {
     reserve(FrameHeader.byteCount).initializeMemory(
-      as: UInt8.self, repeating: 0, count: FrameHeader.byteCount)
+      as: UInt8.self,
+      repeating: 0,
+      count: FrameHeader.byteCount
+    )
     advance(by: FrameHeader.byteCount)
   }
 }

@@ -17,7 +17,9 @@ package enum LogDump {
   /// included. Where the log is damaged, the records before are visited and `damaged` is thrown.
   /// A log that is being written meanwhile may look damaged.
   package static func forEachRecord<Files: FileSystem>(
-    directory: String, files: Files, readBlockBytes: Int = 1 << 20,
+    directory: String,
+    files: Files,
+    readBlockBytes: Int = 1 << 20,
     _ visit: (DumpedRecord) -> Void
   ) throws(LogError) {
     let names = try SegmentedLog<Files>.list(directory, files)
@@ -27,8 +29,12 @@ package enum LogDump {
       (record, place) throws(LogError) in
       visit(
         DumpedRecord(
-          file: segments[place.segment].path, frameOffset: place.frameOffset,
-          offset: place.offset, record: record))
+          file: segments[place.segment].path,
+          frameOffset: place.frameOffset,
+          offset: place.offset,
+          record: record
+        )
+      )
     }
   }
 }

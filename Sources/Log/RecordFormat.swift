@@ -20,7 +20,10 @@ enum RecordFormat {
     var rest = value
     while rest >= 0x80 {
       base.storeBytes(
-        of: UInt8(truncatingIfNeeded: rest) | 0x80, toByteOffset: end, as: UInt8.self)
+        of: UInt8(truncatingIfNeeded: rest) | 0x80,
+        toByteOffset: end,
+        as: UInt8.self
+      )
       rest >>= 7
       end += 1
     }
@@ -30,7 +33,10 @@ enum RecordFormat {
 
   @inline(__always)
   static func put(
-    field: Int, varint value: UInt64, to base: UnsafeMutableRawPointer, _ end: inout Int
+    field: Int,
+    varint value: UInt64,
+    to base: UnsafeMutableRawPointer,
+    _ end: inout Int
   ) {
     put(varint: UInt64(field << 3), to: base, &end)
     put(varint: value, to: base, &end)
@@ -39,7 +45,9 @@ enum RecordFormat {
   /// Calls `visit` with each record of a frame's payload, `range` of `block`, and the record's
   /// offset in the block. Returns the offset of the first record that cannot be read, or nil.
   static func forEachRecord<Failure: Error>(
-    of block: ByteBlock, in range: Range<Int>, count: UInt32,
+    of block: ByteBlock,
+    in range: Range<Int>,
+    count: UInt32,
     _ visit: (LogRecord, Int) throws(Failure) -> Void
   ) throws(Failure) -> Int? {
     var at = range.lowerBound
@@ -47,7 +55,8 @@ enum RecordFormat {
     while at < range.upperBound {
       guard range.upperBound - at >= headerBytes else { return at }
       let bodyBytes = Int(
-        UInt32(littleEndian: block.bytes.loadUnaligned(fromByteOffset: at + 1, as: UInt32.self)))
+        UInt32(littleEndian: block.bytes.loadUnaligned(fromByteOffset: at + 1, as: UInt32.self))
+      )
       let body = at + headerBytes
       guard bodyBytes <= range.upperBound - body else { return at }
       guard let kind = Kind(rawValue: block.bytes[at]) else { return at }
@@ -66,23 +75,37 @@ enum RecordFormat {
     switch kind {
     case .metadata:
       let metadata = LogMetadata(
-        clusterID: ClusterID(fields.first), memberID: MemberID(fields.second))
+        clusterID: ClusterID(fields.first),
+        memberID: MemberID(fields.second)
+      )
       return .metadata(metadata, nonce: fields.fourth)
     case .entry:
       guard let type = UInt8(exactly: fields.first), fields.third > 0 else { return nil }
       return .entry(
         RecoveredEntry(
-          index: LogIndex(fields.third), term: Term(fields.second), kind: type, data: content))
+          index: LogIndex(fields.third),
+          term: Term(fields.second),
+          kind: type,
+          data: content
+        )
+      )
     case .hardState:
       return .hardState(
         LogHardState(
-          term: Term(fields.first), vote: MemberID(fields.second),
-          commit: LogIndex(fields.third)))
+          term: Term(fields.first),
+          vote: MemberID(fields.second),
+          commit: LogIndex(fields.third)
+        )
+      )
     case .snapshot:
       return .snapshot(
         SnapshotMark(
-          index: LogIndex(fields.second), term: Term(fields.third), confState: content,
-          replacesLog: fields.replacesLog != 0))
+          index: LogIndex(fields.second),
+          term: Term(fields.third),
+          confState: content,
+          replacesLog: fields.replacesLog != 0
+        )
+      )
     }
   }
 }

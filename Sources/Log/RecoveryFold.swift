@@ -23,7 +23,8 @@ struct RecoveryFold {
 
   /// Takes the next record; what it does to the entries is passed to `emit`.
   mutating func apply(
-    _ record: LogRecord, _ emit: (RecoveryEvent) -> Void
+    _ record: LogRecord,
+    _ emit: (RecoveryEvent) -> Void
   ) throws(LogDamage) {
     switch record {
     case .metadata(let found, _):
@@ -39,7 +40,8 @@ struct RecoveryFold {
   }
 
   private mutating func apply(
-    _ entry: RecoveredEntry, _ emit: (RecoveryEvent) -> Void
+    _ entry: RecoveredEntry,
+    _ emit: (RecoveryEvent) -> Void
   ) throws(LogDamage) {
     if lastEntry != .zero {
       guard entry.index <= lastEntry + 1 else { throw .entryGap }

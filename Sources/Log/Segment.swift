@@ -40,7 +40,10 @@ struct Segment<Files: FileSystem>: Sendable {
 
   /// Opens the segment `sequence` and checks its header.
   init(
-    opening directory: String, _ sequence: UInt64, _ files: Files, _ mode: FileMode
+    opening directory: String,
+    _ sequence: UInt64,
+    _ files: Files,
+    _ mode: FileMode
   ) throws(LogError) {
     let path = directory + "/" + SegmentNames.name(sequence)
     let handle = try FileHandle(files, path, mode)
@@ -83,7 +86,8 @@ extension Segment {
   /// lies in, its range there, the frame's offset in the file and its header. `previous` is the
   /// checksum of the last frame of the segment before; nil if that segment is gone.
   func readFrames(
-    previous: UInt32?, blockBytes: Int,
+    previous: UInt32?,
+    blockBytes: Int,
     _ visit: (ByteBlock, Range<Int>, Int, FrameHeader) throws(LogError) -> Void
   ) throws(LogError) -> SegmentEnd {
     let start = SegmentHeader.byteCount
@@ -114,7 +118,10 @@ extension Segment {
           break
         }
         let checksum = martlet_crc32c(
-          0, bytes.baseAddress.map { $0 + FrameHeader.byteCount }, Int(header.payloadBytes))
+          0,
+          bytes.baseAddress.map { $0 + FrameHeader.byteCount },
+          Int(header.payloadBytes)
+        )
         guard checksum == header.payloadChecksum else { return end }
         try visit(block, payload..<payloadEnd, end.offset, header)
         if end.offset != start { end.groupOffset = min(Int(header.durableOffset), end.offset) }

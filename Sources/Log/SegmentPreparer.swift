@@ -26,8 +26,12 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
   private static var fillBytes: Int { 1 << 20 }
 
   init(
-    _ files: Files, _ directory: String, _ configuration: LogConfiguration,
-    nextSequence: UInt64, ready: Segment<Files>?, spares: [String]
+    _ files: Files,
+    _ directory: String,
+    _ configuration: LogConfiguration,
+    nextSequence: UInt64,
+    ready: Segment<Files>?,
+    spares: [String]
   ) {
     self.files = files
     self.directory = directory
@@ -114,7 +118,8 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
   }
 
   private func enlarge(
-    _ segment: Segment<Files>, to bytes: Int
+    _ segment: Segment<Files>,
+    to bytes: Int
   ) throws(LogError) -> Segment<Files> {
     var larger = segment
     do {
@@ -129,7 +134,9 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
   private func fill(_ file: Files.File, from start: Int, to end: Int) throws(FileError) {
     try files.preallocate(file, bytes: end)
     let zeros = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: min(Self.fillBytes, end - start), alignment: 4096)
+      byteCount: min(Self.fillBytes, end - start),
+      alignment: 4096
+    )
     defer { zeros.deallocate() }
     zeros.initializeMemory(as: UInt8.self, repeating: 0)
     var at = start

@@ -23,7 +23,8 @@ struct WalkEnd {
 /// middle".
 enum SegmentWalk {
   static func walk<Files: FileSystem>(
-    _ segments: [Segment<Files>], blockBytes: Int,
+    _ segments: [Segment<Files>],
+    blockBytes: Int,
     _ visit: (LogRecord, RecordPlace) throws(LogError) -> Void
   ) throws(LogError) -> WalkEnd {
     var position = 0
@@ -38,7 +39,12 @@ enum SegmentWalk {
         segment.byteCount = min(segment.byteCount, Int(header.durableOffset))
       }
       let end = try read(
-        segment, at: position, previous: previous, blockBytes: blockBytes, visit)
+        segment,
+        at: position,
+        previous: previous,
+        blockBytes: blockBytes,
+        visit
+      )
       guard let header else {
         try checkTail(segment, end.offset, blockBytes)
         try checkUnused(segments[(position + 1)...], blockBytes)
@@ -54,7 +60,10 @@ enum SegmentWalk {
   }
 
   private static func read<Files: FileSystem>(
-    _ segment: Segment<Files>, at position: Int, previous: UInt32?, blockBytes: Int,
+    _ segment: Segment<Files>,
+    at position: Int,
+    previous: UInt32?,
+    blockBytes: Int,
     _ visit: (LogRecord, RecordPlace) throws(LogError) -> Void
   ) throws(LogError) -> SegmentEnd {
     try segment.readFrames(previous: previous, blockBytes: blockBytes) {
@@ -63,14 +72,18 @@ enum SegmentWalk {
       let bad = try RecordFormat.forEachRecord(of: block, in: payload, count: header.recordCount) {
         (record, at) throws(LogError) in
         try visit(
-          record, RecordPlace(segment: position, frameOffset: offset, offset: base + at))
+          record,
+          RecordPlace(segment: position, frameOffset: offset, offset: base + at)
+        )
       }
       if let bad { throw .damaged(file: segment.path, offset: base + bad, .record) }
     }
   }
 
   private static func checkTail<Files: FileSystem>(
-    _ segment: Segment<Files>, _ offset: Int, _ blockBytes: Int
+    _ segment: Segment<Files>,
+    _ offset: Int,
+    _ blockBytes: Int
   ) throws(LogError) {
     guard try !segment.provesDurable(offset, blockBytes: blockBytes) else {
       throw .damaged(file: segment.path, offset: offset, .frame)
@@ -79,7 +92,8 @@ enum SegmentWalk {
 
   /// Segments after the end may be prepared, but no more.
   private static func checkUnused<Files: FileSystem>(
-    _ segments: ArraySlice<Segment<Files>>, _ blockBytes: Int
+    _ segments: ArraySlice<Segment<Files>>,
+    _ blockBytes: Int
   ) throws(LogError) {
     let start = SegmentHeader.byteCount
     guard let first = segments.first else { return }

@@ -8,12 +8,17 @@ extension SegmentedLog {
   /// that were durable once read back wrong; nothing is changed on disk then.
   /// A torn end is cut off. All that is returned is durable.
   package static func open(
-    directory: String, files: Files, configuration: LogConfiguration = LogConfiguration(),
+    directory: String,
+    files: Files,
+    configuration: LogConfiguration = LogConfiguration(),
     metadata: LogMetadata?
   ) throws(LogError) -> (log: SegmentedLog<Files>, recovered: RecoveredLog) {
     var collector = EntryCollector()
     var (log, recovered) = try open(
-      directory: directory, files: files, configuration: configuration, metadata: metadata
+      directory: directory,
+      files: files,
+      configuration: configuration,
+      metadata: metadata
     ) { collector.apply($0) }
     recovered.entries = collector.result()
     return (log, recovered)
@@ -21,8 +26,11 @@ extension SegmentedLog {
 
   /// The same with the entries streamed to `visit`, a block of them in memory at a time.
   package static func open(
-    directory: String, files: Files, configuration: LogConfiguration = LogConfiguration(),
-    metadata: LogMetadata?, visit: (RecoveryEvent) -> Void
+    directory: String,
+    files: Files,
+    configuration: LogConfiguration = LogConfiguration(),
+    metadata: LogMetadata?,
+    visit: (RecoveryEvent) -> Void
   ) throws(LogError) -> (log: SegmentedLog<Files>, recovered: RecoveredLog) {
     if metadata != nil {
       do throws(FileError) { try files.createDirectory(directory) } catch { throw LogError(error) }
@@ -49,21 +57,33 @@ extension SegmentedLog {
     let end = recovery.end
     let last = end.map { $0.segment } ?? -1
     let preparer = SegmentPreparer(
-      files, directory, configuration,
+      files,
+      directory,
+      configuration,
       nextSequence: segments.isEmpty ? 1 : segments[last].sequence + 1,
-      ready: last + 1 < segments.count ? segments[last + 1] : nil, spares: spares)
+      ready: last + 1 < segments.count ? segments[last + 1] : nil,
+      spares: spares
+    )
     let parts = LogParts(
-      files: files, directory: directory, configuration: configuration, lock: lock,
-      metadata: owner, preparer: preparer,
+      files: files,
+      directory: directory,
+      configuration: configuration,
+      lock: lock,
+      metadata: owner,
+      preparer: preparer,
       segment: try segments.isEmpty
         ? firstSegment(preparer, configuration) : segments[last],
       previousEnd: end?.previousEnd ?? 0,
       position: Position(
-        offset: end?.end.offset ?? SegmentHeader.byteCount, checksum: end?.end.checksum ?? 0,
-        lastIndex: recovery.fold.lastIndex, hardState: recovery.fold.hardState,
-        snapshot: recovery.fold.snapshot),
+        offset: end?.end.offset ?? SegmentHeader.byteCount,
+        checksum: end?.end.checksum ?? 0,
+        lastIndex: recovery.fold.lastIndex,
+        hardState: recovery.fold.hardState,
+        snapshot: recovery.fold.snapshot
+      ),
       maxIndex: recovery.maxIndexes.last ?? .zero,
-      sealed: recovery.sealed)
+      sealed: recovery.sealed
+    )
     let log = SegmentedLog(parts)
     if let end { try log.settle(from: end.end.groupOffset) }
     try log.appendState()
@@ -71,8 +91,13 @@ extension SegmentedLog {
     return (
       log,
       RecoveredLog(
-        metadata: owner, hardState: recovery.fold.hardState, snapshot: recovery.fold.snapshot,
-        entries: [], lastIndex: recovery.fold.lastIndex, isNew: isNew)
+        metadata: owner,
+        hardState: recovery.fold.hardState,
+        snapshot: recovery.fold.snapshot,
+        entries: [],
+        lastIndex: recovery.fold.lastIndex,
+        isNew: isNew
+      )
     )
   }
 
@@ -87,7 +112,10 @@ extension SegmentedLog {
   /// Opens the segments that belong to the log: those that lead up to the last without a gap. Earlier
   /// ones were released, and a crash kept some of their names.
   static func openSegments(
-    _ names: [String], _ directory: String, _ files: Files, _ mode: FileMode
+    _ names: [String],
+    _ directory: String,
+    _ files: Files,
+    _ mode: FileMode
   ) throws(LogError) -> [Segment<Files>] {
     var run: [UInt64] = []
     for sequence in names.compactMap({ SegmentNames.sequence(of: $0) }) {
@@ -102,7 +130,8 @@ extension SegmentedLog {
   }
 
   private static func firstSegment(
-    _ preparer: SegmentPreparer<Files>, _ configuration: LogConfiguration
+    _ preparer: SegmentPreparer<Files>,
+    _ configuration: LogConfiguration
   ) throws(LogError) -> Segment<Files> {
     try preparer.prepare(bytes: configuration.firstSegmentBytes)
     return try preparer.take(bytes: 0)
@@ -110,8 +139,11 @@ extension SegmentedLog {
 
   /// Removes files that a crash left over; returns the spare ones to keep.
   private static func tidy(
-    _ names: [String], _ segments: [Segment<Files>], _ configuration: LogConfiguration,
-    _ directory: String, _ files: Files
+    _ names: [String],
+    _ segments: [Segment<Files>],
+    _ configuration: LogConfiguration,
+    _ directory: String,
+    _ files: Files
   ) -> [String] {
     var spares: [String] = []
     for name in names {
@@ -145,7 +177,9 @@ extension SegmentedLog {
   private func settle(from start: Int) throws(LogError) {
     var at = start
     while at < position.offset {
-      let block = try segment.handle.block(at..<min(at + configuration.readBlockBytes, position.offset))
+      let block = try segment.handle.block(
+        at..<min(at + configuration.readBlockBytes, position.offset)
+      )
       guard block.count > 0 else { break }
       do throws(FileError) {
         try files.write(segment.handle.file, block.bytes, at: at)
@@ -181,7 +215,10 @@ struct LogRecovery<Files: FileSystem> {
   var sealed: [SegmentedLog<Files>.Sealed] {
     zip(segments, maxIndexes).dropLast().map {
       SegmentedLog<Files>.Sealed(
-        sequence: $0.sequence, byteCount: $0.byteCount, maxIndex: $1)
+        sequence: $0.sequence,
+        byteCount: $0.byteCount,
+        maxIndex: $1
+      )
     }
   }
 

@@ -89,7 +89,8 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
     let before = batch.leadingIndex == nil ? batch.snapshot?.index ?? .zero : .zero
     precondition(
       batch.entryCount == 0 || batch.firstIndex <= max(position.lastIndex, before) + 1,
-      "entry \(batch.firstIndex) after \(position.lastIndex)")
+      "entry \(batch.firstIndex) after \(position.lastIndex)"
+    )
     if let mark = batch.snapshot, mark.replacesLog {
       precondition(mark.index > position.snapshot?.index ?? .zero, "mark \(mark.index)")
     }
@@ -124,12 +125,20 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   /// With `replacesLog` (the snapshot came from a leader) entries after it are dropped, else
   /// they stay. A mark not later than the last one changes nothing, and must not replace the log.
   package func recordSnapshot(
-    index: LogIndex, term: Term, confState: SharedBytes, replacesLog: Bool = false
+    index: LogIndex,
+    term: Term,
+    confState: SharedBytes,
+    replacesLog: Bool = false
   ) throws(LogError) {
     let batch = LogBatch(capacity: 512)
     batch.append(
       snapshot: SnapshotMark(
-        index: index, term: term, confState: confState, replacesLog: replacesLog))
+        index: index,
+        term: term,
+        confState: confState,
+        replacesLog: replacesLog
+      )
+    )
     try append(batch)
   }
 
@@ -201,7 +210,8 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
     let wanted = start + FrameHeader.aligned(state.byteCount) + FrameHeader.aligned(bytes)
     let next = try preparer.take(bytes: wanted)
     sealed.append(
-      Sealed(sequence: segment.sequence, byteCount: segment.byteCount, maxIndex: maxIndex))
+      Sealed(sequence: segment.sequence, byteCount: segment.byteCount, maxIndex: maxIndex)
+    )
     segment = next
     previousEnd = position.offset
     maxIndex = .zero
@@ -213,8 +223,11 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   private func write(_ batch: LogBatch) throws(LogError) {
     let isFirst = position.offset == SegmentHeader.byteCount
     let checksum = batch.seal(
-      durableOffset: isFirst ? previousEnd : durable.offset, previous: position.checksum,
-      salt: segment.salt, offset: position.offset)
+      durableOffset: isFirst ? previousEnd : durable.offset,
+      previous: position.checksum,
+      salt: segment.salt,
+      offset: position.offset
+    )
     do throws(FileError) {
       try files.write(segment.handle.file, batch.writer.bytes, at: position.offset)
     } catch {

@@ -1,7 +1,7 @@
 import Base
 
 #if canImport(Glibc)
-  import Glibc
+import Glibc
 #endif
 
 /// The parts of an encoded `mvccpb.KeyValue`, for writing one.
@@ -19,8 +19,13 @@ struct KeyValueParts {
   /// A deleted key: nothing but the key.
   static func tombstone(_ key: UnsafeRawBufferPointer) -> KeyValueParts {
     KeyValueParts(
-      key: key, createRevision: 0, modRevision: 0, version: 0,
-      value: UnsafeRawBufferPointer(start: nil, count: 0), lease: 0)
+      key: key,
+      createRevision: 0,
+      modRevision: 0,
+      version: 0,
+      value: UnsafeRawBufferPointer(start: nil, count: 0),
+      lease: 0
+    )
   }
 
   var encodedSize: Int {
@@ -51,7 +56,9 @@ struct KeyValueParts {
 
   @inline(__always)
   private static func put(
-    _ tag: UInt8, _ bytes: UnsafeRawBufferPointer, _ cursor: inout UnsafeMutableRawPointer
+    _ tag: UInt8,
+    _ bytes: UnsafeRawBufferPointer,
+    _ cursor: inout UnsafeMutableRawPointer
   ) {
     guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
     cursor.storeBytes(of: tag, as: UInt8.self)
@@ -63,7 +70,9 @@ struct KeyValueParts {
 
   @inline(__always)
   private static func put(
-    _ tag: UInt8, _ number: Int64, _ cursor: inout UnsafeMutableRawPointer
+    _ tag: UInt8,
+    _ number: Int64,
+    _ cursor: inout UnsafeMutableRawPointer
   ) {
     guard number != 0 else { return }
     cursor.storeBytes(of: tag, as: UInt8.self)

@@ -30,7 +30,9 @@ package final class RangeCursor {
 
   /// Throws `.compacted` or `.futureRevision`.
   fileprivate init(
-    _ request: Etcdserverpb.RangeRequest.View, store: Store, header: ResponseHeader
+    _ request: Etcdserverpb.RangeRequest.View,
+    store: Store,
+    header: ResponseHeader
   ) throws(StoreError) {
     self.store = store
     self.header = header
@@ -48,7 +50,8 @@ package final class RangeCursor {
       pin = store.pins.pin(wanted)
       if wanted == revision {
         knownCount = store.index.liveCount(
-          in: KeySpan(key: request.key, rangeEnd: request.rangeEnd))
+          in: KeySpan(key: request.key, rangeEnd: request.rangeEnd)
+        )
       }
     }
     store.lock.unlock()
@@ -71,14 +74,21 @@ package final class RangeCursor {
   /// A message takes as many pairs as fit `bytesMax`, and at least one. Header, count and more come
   /// in the last one. Throws `.corrupt` with nothing written.
   package func next(
-    bytesMax: Int, reader: StoreReader, into reply: inout ByteWriter
+    bytesMax: Int,
+    reader: StoreReader,
+    into reply: inout ByteWriter
   ) throws(StoreError) -> Bool {
     precondition(pin != nil, "a range cursor was used after its end")
     let start = reply.count
     reader.begin()
     defer { reader.end() }
     let context = ReadContext(
-      store: store, reader: reader, revision: revision, compacted: 0, isApply: false)
+      store: store,
+      reader: reader,
+      revision: revision,
+      compacted: 0,
+      isApply: false
+    )
     do throws(StoreError) {
       let isLast = try appendMessage(context, bytesMax: bytesMax, into: &reply)
       reply.closeField(1, since: start)
@@ -92,7 +102,9 @@ package final class RangeCursor {
 
   /// Appends the content of one RangeResponse and returns whether it is the last.
   private func appendMessage(
-    _ context: ReadContext, bytesMax: Int, into reply: inout ByteWriter
+    _ context: ReadContext,
+    bytesMax: Int,
+    into reply: inout ByteWriter
   ) throws(StoreError) -> Bool {
     if countOnly {
       header.write(revision: Revision(revision), into: &reply)
@@ -143,7 +155,11 @@ package final class RangeCursor {
     lastKey.withUnsafeBytes { context.reader.lastKey.append($0) }
     return withSpan { span in
       context.resolve(
-        span, at: wanted, limit: min(Self.chunkKeys, limit - written), continuing: written > 0)
+        span,
+        at: wanted,
+        limit: min(Self.chunkKeys, limit - written),
+        continuing: written > 0
+      )
     }
   }
 
@@ -167,7 +183,8 @@ extension Store {
   /// Begins a range in several messages. The request must be `isStreamable`; its bytes are copied.
   /// Throws `.compacted` or `.futureRevision`. Any thread.
   package func rangeCursor(
-    _ request: Etcdserverpb.RangeRequest.View, header: ResponseHeader
+    _ request: Etcdserverpb.RangeRequest.View,
+    header: ResponseHeader
   ) throws(StoreError) -> RangeCursor {
     precondition(Self.isStreamable(request))
     statistics.rangeCounter.add(1, ordering: .relaxed)

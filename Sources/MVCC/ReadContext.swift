@@ -62,8 +62,11 @@ struct ReadContext {
   static func resolved(_ record: KeyRecord, _ change: KeyChange) -> ResolvedKey {
     let isNewest = record.modMain == change.main && record.modSub == change.sub
     return ResolvedKey(
-      main: change.main, sub: change.sub, createMain: isNewest ? record.createMain : 0,
-      version: isNewest ? record.version : 0)
+      main: change.main,
+      sub: change.sub,
+      createMain: isNewest ? record.createMain : 0,
+      version: isNewest ? record.version : 0
+    )
   }
 
   /// Keys in `span` at `wanted`: at the newest revision by the tree's counts, else by a walk.
@@ -88,12 +91,18 @@ struct ReadContext {
 extension Store {
   /// Runs `body` with a context that reads the newest revision.
   func withReadContext<Result>(
-    _ reader: StoreReader, _ body: (ReadContext) throws(StoreError) -> Result
+    _ reader: StoreReader,
+    _ body: (ReadContext) throws(StoreError) -> Result
   ) throws(StoreError) -> Result {
     reader.begin()
     lock.lockForReading()
     let context = ReadContext(
-      store: self, reader: reader, revision: current, compacted: compacted, isApply: false)
+      store: self,
+      reader: reader,
+      revision: current,
+      compacted: compacted,
+      isApply: false
+    )
     let pin = pins.pin(max(compacted, 0))
     lock.unlock()
     defer {

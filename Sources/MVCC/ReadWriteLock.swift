@@ -1,5 +1,5 @@
 #if canImport(Glibc)
-  import Glibc
+import Glibc
 #endif
 
 /// Many readers or one writer; a waiting writer goes before new readers. Not recursive.
@@ -11,7 +11,9 @@ final class ReadWriteLock: @unchecked Sendable {
     var attributes = pthread_rwlockattr_t()
     pthread_rwlockattr_init(&attributes)
     pthread_rwlockattr_setkind_np(
-      &attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP))
+      &attributes,
+      Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP)
+    )
     let code = pthread_rwlock_init(lock, &attributes)
     precondition(code == 0, "pthread_rwlock_init: \(code)")
     pthread_rwlockattr_destroy(&attributes)

@@ -8,7 +8,9 @@ import Storage
 extension Store {
   /// Throws `.leaseNotFound` or `.keyNotFound`.
   package func put(
-    _ request: Etcdserverpb.PutRequest.View, header: ResponseHeader, reply: inout ByteWriter
+    _ request: Etcdserverpb.PutRequest.View,
+    header: ResponseHeader,
+    reply: inout ByteWriter
   ) throws(StoreError) {
     if request.lease != 0 { try checkLease(request.lease) }
     if request.ignoreValue || request.ignoreLease { try checkExists(request.key) }
@@ -22,7 +24,8 @@ extension Store {
   }
 
   package func deleteRange(
-    _ request: Etcdserverpb.DeleteRangeRequest.View, header: ResponseHeader,
+    _ request: Etcdserverpb.DeleteRangeRequest.View,
+    header: ResponseHeader,
     reply: inout ByteWriter
   ) throws(StoreError) {
     var change = Transaction(main: current + 1)
@@ -37,7 +40,8 @@ extension Store {
 
   /// Makes `revision` the compacted one. Throws `.compacted` or `.futureRevision`.
   package func compact(
-    _ request: Etcdserverpb.CompactionRequest.View, header: ResponseHeader,
+    _ request: Etcdserverpb.CompactionRequest.View,
+    header: ResponseHeader,
     reply: inout ByteWriter
   ) throws(StoreError) {
     try compact(Revision(request.revision))
@@ -83,7 +87,9 @@ struct Transaction {
 extension Store {
   /// Puts one pair and appends the response's fields after the header.
   func applyPut(
-    _ request: Etcdserverpb.PutRequest.View, in change: inout Transaction, reply: inout ByteWriter
+    _ request: Etcdserverpb.PutRequest.View,
+    in change: inout Transaction,
+    reply: inout ByteWriter
   ) {
     var value = request.value
     var lease = request.lease
@@ -96,10 +102,19 @@ extension Store {
       }
     }
     let life = index.put(
-      request.key, main: change.main, sub: change.count, hasLease: lease != 0)
+      request.key,
+      main: change.main,
+      sub: change.count,
+      hasLease: lease != 0
+    )
     let parts = KeyValueParts(
-      key: request.key, createRevision: life.createMain, modRevision: change.main,
-      version: life.version, value: value, lease: lease)
+      key: request.key,
+      createRevision: life.createMain,
+      modRevision: change.main,
+      version: life.version,
+      value: value,
+      lease: lease
+    )
     store(parts, isTombstone: false, in: &change)
     StoreStatistics.add(1, to: statistics.putCounter)
     if life.hadLease || lease != 0, let leases {
@@ -110,7 +125,8 @@ extension Store {
 
   /// Deletes a range and appends the response's fields after the header.
   func applyDelete(
-    _ request: Etcdserverpb.DeleteRangeRequest.View, in change: inout Transaction,
+    _ request: Etcdserverpb.DeleteRangeRequest.View,
+    in change: inout Transaction,
     reply: inout ByteWriter
   ) {
     let span = KeySpan(key: request.key, rangeEnd: request.rangeEnd)
@@ -154,14 +170,18 @@ extension Store {
       parts.encode(to: writer.reserve(size))
       writer.advance(by: size)
       noteInStateHash(
-        main: revision.main, sub: UInt64(revision.sub), tag: isTombstone ? 1 : 0,
-        bytes: writer.bytes)
+        main: revision.main,
+        sub: UInt64(revision.sub),
+        tag: isTombstone ? 1 : 0,
+        bytes: writer.bytes
+      )
     }
     StoreStatistics.add(size, to: statistics.putBytesCounter)
     if recordsChanges {
       let pair = mustReadPair(change.main, change.count)
       changes.append(
-        AppliedChange(revision: revision, isTombstone: isTombstone, encoded: pair.encoded))
+        AppliedChange(revision: revision, isTombstone: isTombstone, encoded: pair.encoded)
+      )
     }
     change.count += 1
   }

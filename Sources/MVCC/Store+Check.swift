@@ -28,10 +28,11 @@ extension Store {
 
   /// Throws `.tooManyOperations`, what the operations' own checks throw, or `.duplicateKey`.
   ///
-  /// - Parameter maxOperations: how many compares, operations on success and operations on failure
-  ///   there may be; what a level uses is taken from what its nested txns may use.
+  /// Of compares, operations on success and operations on failure there may be `maxOperations` each;
+  /// what a level uses is taken from what its nested txns may use.
   package static func check(
-    _ request: Etcdserverpb.TxnRequest.View, maxOperations: Int
+    _ request: Etcdserverpb.TxnRequest.View,
+    maxOperations: Int
   ) throws(StoreError) {
     var keys = TxnKeyCount()
     try check(request, maxOperations: maxOperations, depth: 0, &keys)
@@ -42,7 +43,9 @@ extension Store {
   }
 
   private static func check(
-    _ request: Etcdserverpb.TxnRequest.View, maxOperations: Int, depth: Int,
+    _ request: Etcdserverpb.TxnRequest.View,
+    maxOperations: Int,
+    depth: Int,
     _ keys: inout TxnKeyCount
   ) throws(StoreError) {
     let used = max(request.compare.count, request.success.count, request.failure.count)
@@ -90,7 +93,8 @@ extension Store {
   }
 
   private static func allRangesSerializable(
-    _ request: Etcdserverpb.TxnRequest.View, _ ranges: inout Int
+    _ request: Etcdserverpb.TxnRequest.View,
+    _ ranges: inout Int
   ) -> Bool {
     for branch in [request.success, request.failure] {
       for operation in branch {

@@ -49,7 +49,11 @@ extension Store {
   private func stepIndex(from cursor: CompactionCursor?, limit: Int) {
     lock.lockForWriting()
     let next = index.compactStep(
-      at: compaction.target, from: cursor, workMax: limit, into: &compaction.dropped)
+      at: compaction.target,
+      from: cursor,
+      workMax: limit,
+      into: &compaction.dropped
+    )
     lock.unlock()
     if next == nil || compaction.dropped.count >= CompactionProgress.batchMax {
       StoreStatistics.add(compaction.dropped.count, to: statistics.compactedKeyCounter)

@@ -12,7 +12,10 @@ package struct RevisionHash: Equatable, Sendable {
   package var currentRevision: Revision
 
   package init(
-    hash: UInt32, compactRevision: Revision, hashRevision: Revision, currentRevision: Revision
+    hash: UInt32,
+    compactRevision: Revision,
+    hashRevision: Revision,
+    currentRevision: Revision
   ) {
     self.hash = hash
     self.compactRevision = compactRevision
@@ -29,7 +32,8 @@ extension Store {
   /// compacted revision, only of pairs that still exist at `revision`.
   /// Throws `.compacted` for a revision not above the compacted one, `.futureRevision`, `.corrupt`.
   package func hashKV(
-    revision: Revision, reader: StoreReader
+    revision: Revision,
+    reader: StoreReader
   ) throws(StoreError) -> RevisionHash {
     try withReadContext(reader) { context throws(StoreError) in
       if revision.rawValue > 0 && revision.rawValue <= context.compacted { throw .compacted }
@@ -46,8 +50,11 @@ extension Store {
         context.isKept(revision, encoded, at: keptAt)
       }
       return RevisionHash(
-        hash: hasher.hash, compactRevision: Revision(context.compacted),
-        hashRevision: Revision(wanted), currentRevision: Revision(context.revision))
+        hash: hasher.hash,
+        compactRevision: Revision(context.compacted),
+        hashRevision: Revision(wanted),
+        currentRevision: Revision(context.revision)
+      )
     }
   }
 
@@ -67,7 +74,9 @@ extension ReadContext {
   /// Whether a stored revision counts: above the compacted one always, else when it is what its key
   /// has at main revision `keptAt`.
   fileprivate func isKept(
-    _ revision: ChangeRevision, _ encoded: UnsafeRawBufferPointer, at keptAt: Int64
+    _ revision: ChangeRevision,
+    _ encoded: UnsafeRawBufferPointer,
+    at keptAt: Int64
   ) -> Bool {
     if revision.main > compacted { return true }
     guard let key = KeyValueBytes.key(of: encoded),
@@ -86,7 +95,8 @@ private struct RevisionHasher {
   }
 
   mutating func run(
-    _ context: ReadContext, upTo revision: Int64,
+    _ context: ReadContext,
+    upTo revision: Int64,
     where isIncluded: (ChangeRevision, UnsafeRawBufferPointer) -> Bool
   ) throws(StoreError) {
     var hash = hash
@@ -99,7 +109,9 @@ private struct RevisionHasher {
 
   /// main and sub as 8 bytes each, big endian, with "_" between; "t" after them for a tombstone.
   private static func add(
-    _ revision: ChangeRevision, _ isTombstone: Bool, _ encoded: UnsafeRawBufferPointer,
+    _ revision: ChangeRevision,
+    _ isTombstone: Bool,
+    _ encoded: UnsafeRawBufferPointer,
     to hash: inout UInt32
   ) {
     withUnsafeTemporaryAllocation(byteCount: 18, alignment: 8) { key in

@@ -7,7 +7,9 @@ extension Store {
   /// Appends the whole RangeResponse. Throws `.compacted`, `.futureRevision` or `.corrupt`, with
   /// nothing written.
   package func range(
-    _ request: Etcdserverpb.RangeRequest.View, header: ResponseHeader, reader: StoreReader,
+    _ request: Etcdserverpb.RangeRequest.View,
+    header: ResponseHeader,
+    reader: StoreReader,
     into reply: inout ByteWriter
   ) throws(StoreError) {
     statistics.rangeCounter.add(1, ordering: .relaxed)
@@ -29,7 +31,9 @@ extension Store {
 
   /// The short way for the commonest request: one hold of the lock, no pin.
   private func rangeOfOneKey(
-    _ request: Etcdserverpb.RangeRequest.View, header: ResponseHeader, reader: StoreReader,
+    _ request: Etcdserverpb.RangeRequest.View,
+    header: ResponseHeader,
+    reader: StoreReader,
     into reply: inout ByteWriter
   ) throws(StoreError) {
     reader.begin()
@@ -117,7 +121,9 @@ extension Etcdserverpb.RangeRequest.View {
 extension ReadContext {
   /// Appends what follows the header of a RangeResponse.
   func appendRange(
-    _ request: Etcdserverpb.RangeRequest.View, at wanted: Int64, into reply: inout ByteWriter
+    _ request: Etcdserverpb.RangeRequest.View,
+    at wanted: Int64,
+    into reply: inout ByteWriter
   ) throws(StoreError) {
     let span = KeySpan(key: request.key, rangeEnd: request.rangeEnd)
     if request.countOnly {
@@ -133,7 +139,9 @@ extension ReadContext {
 
   /// Pairs by key, ascending: written as they are resolved.
   private func appendInOrder(
-    _ request: Etcdserverpb.RangeRequest.View, _ span: KeySpan, at wanted: Int64,
+    _ request: Etcdserverpb.RangeRequest.View,
+    _ span: KeySpan,
+    at wanted: Int64,
     into reply: inout ByteWriter
   ) throws(StoreError) {
     let limit = request.limit > 0 ? Int(request.limit) : .max
@@ -157,7 +165,9 @@ extension ReadContext {
 
   @inline(__always)
   func append(
-    _ pair: UnsafeRawBufferPointer, keysOnly: Bool, into reply: inout ByteWriter
+    _ pair: UnsafeRawBufferPointer,
+    keysOnly: Bool,
+    into reply: inout ByteWriter
   ) throws(StoreError) {
     guard keysOnly else { return reply.append(field: 2, content: pair) }
     guard let parts = KeyValueBytes(pair) else { throw .corrupt }
@@ -166,7 +176,9 @@ extension ReadContext {
 
   /// Pairs that are filtered or sorted: all gathered first.
   private func appendGathered(
-    _ request: Etcdserverpb.RangeRequest.View, _ span: KeySpan, at wanted: Int64,
+    _ request: Etcdserverpb.RangeRequest.View,
+    _ span: KeySpan,
+    at wanted: Int64,
     into reply: inout ByteWriter
   ) throws(StoreError) {
     defer {

@@ -10,10 +10,17 @@ extension Store {
   /// As in etcd, all compares, those of nested txns included, see the store as it is before the
   /// txn; operations see what earlier ones of the txn wrote.
   package func txn(
-    _ request: Etcdserverpb.TxnRequest.View, header: ResponseHeader, reply: inout ByteWriter
+    _ request: Etcdserverpb.TxnRequest.View,
+    header: ResponseHeader,
+    reply: inout ByteWriter
   ) throws(StoreError) {
     let context = ReadContext(
-      store: self, reader: applyReader, revision: current, compacted: compacted, isApply: true)
+      store: self,
+      reader: applyReader,
+      revision: current,
+      compacted: compacted,
+      isApply: true
+    )
     try context.evaluate(request)
     var step = 0
     try checkWrites(request, &step)
@@ -32,7 +39,9 @@ extension Store {
   /// Answers a txn that writes nothing: any thread. Throws `.compacted`, `.futureRevision` or
   /// `.corrupt` with nothing written.
   package func readOnlyTxn(
-    _ request: Etcdserverpb.TxnRequest.View, header: ResponseHeader, reader: StoreReader,
+    _ request: Etcdserverpb.TxnRequest.View,
+    header: ResponseHeader,
+    reader: StoreReader,
     into reply: inout ByteWriter
   ) throws(StoreError) {
     precondition(Self.isReadOnly(request), "a txn that writes came to the read side")
@@ -65,7 +74,8 @@ extension Store {
 
   /// Checks the puts of the branches taken, as far as that needs state.
   private func checkWrites(
-    _ request: Etcdserverpb.TxnRequest.View, _ step: inout Int
+    _ request: Etcdserverpb.TxnRequest.View,
+    _ step: inout Int
   ) throws(StoreError) {
     let branch = applyReader.txnPath[step] ? request.success : request.failure
     step += 1
@@ -82,7 +92,9 @@ extension Store {
 
   /// Carries out the branch taken and appends the fields after the header.
   private func appendTxn(
-    _ request: Etcdserverpb.TxnRequest.View, _ step: inout Int, in change: inout Transaction,
+    _ request: Etcdserverpb.TxnRequest.View,
+    _ step: inout Int,
+    in change: inout Transaction,
     reply: inout ByteWriter
   ) {
     let succeeded = applyReader.txnPath[step]
@@ -102,7 +114,9 @@ extension Store {
         let span = KeySpan(key: delete.key, rangeEnd: delete.rangeEnd)
         let writes = change.count > 0 || containsLive(span)
         ResponseHeader.writeNested(
-          revision: writes ? change.main : change.main - 1, into: &reply)
+          revision: writes ? change.main : change.main - 1,
+          into: &reply
+        )
         applyDelete(delete, in: &change, reply: &reply)
         reply.closeField(3, since: start)
       case .requestTxn(let nested):
@@ -117,16 +131,25 @@ extension Store {
   }
 
   private func appendRange(
-    _ request: Etcdserverpb.RangeRequest.View, in change: Transaction, reply: inout ByteWriter
+    _ request: Etcdserverpb.RangeRequest.View,
+    in change: Transaction,
+    reply: inout ByteWriter
   ) {
     statistics.rangeCounter.add(1, ordering: .relaxed)
     let context = ReadContext(
-      store: self, reader: applyReader, revision: change.readRevision, compacted: compacted,
-      isApply: true)
+      store: self,
+      reader: applyReader,
+      revision: change.readRevision,
+      compacted: compacted,
+      isApply: true
+    )
     ResponseHeader.writeNested(revision: context.revision, into: &reply)
     do throws(StoreError) {
       try context.appendRange(
-        request, at: request.revision <= 0 ? context.revision : request.revision, into: &reply)
+        request,
+        at: request.revision <= 0 ? context.revision : request.revision,
+        into: &reply
+      )
     } catch {
       preconditionFailure("a range within a txn failed after its checks: \(error)")
     }
@@ -171,7 +194,8 @@ extension ReadContext {
   }
 
   private func holds(
-    _ compare: Etcdserverpb.Compare.View, for key: ResolvedKey
+    _ compare: Etcdserverpb.Compare.View,
+    for key: ResolvedKey
   ) throws(StoreError) -> Bool {
     switch compare.target {
     case .mod:
@@ -197,7 +221,8 @@ extension ReadContext {
 
   /// Checks the revisions of ranges in the branches taken, before anything is written.
   func checkRanges(
-    _ request: Etcdserverpb.TxnRequest.View, _ step: inout Int
+    _ request: Etcdserverpb.TxnRequest.View,
+    _ step: inout Int
   ) throws(StoreError) {
     let branch = reader.txnPath[step] ? request.success : request.failure
     step += 1
@@ -214,7 +239,9 @@ extension ReadContext {
 
   /// Answers the branch taken of a txn that has only ranges.
   func appendReadOnlyTxn(
-    _ request: Etcdserverpb.TxnRequest.View, _ step: inout Int, reply: inout ByteWriter
+    _ request: Etcdserverpb.TxnRequest.View,
+    _ step: inout Int,
+    reply: inout ByteWriter
   ) throws(StoreError) {
     let succeeded = reader.txnPath[step]
     step += 1

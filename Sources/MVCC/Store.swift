@@ -47,7 +47,8 @@ package final class Store: @unchecked Sendable {
   ///
   /// - Throws: `StorageError` when reading fails, `.corrupt` included.
   package init(
-    storage: TieredStorage, leases: (any LeaseTable)? = nil
+    storage: TieredStorage,
+    leases: (any LeaseTable)? = nil
   ) throws(StorageError) {
     let restored = try StoreRestorer.restore(from: storage)
     self.storage = storage

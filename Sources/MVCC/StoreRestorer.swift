@@ -26,8 +26,12 @@ enum StoreRestorer {
         return false
       }
       index.restore(
-        pair.key, KeyChange(main: revision.main, sub: sub, isTombstone: isTombstone),
-        createMain: pair.createRevision, version: pair.version, hasLease: pair.lease != 0)
+        pair.key,
+        KeyChange(main: revision.main, sub: sub, isTombstone: isTombstone),
+        createMain: pair.createRevision,
+        version: pair.version,
+        hasLease: pair.lease != 0
+      )
       return true
     }
     if isDamaged { throw .corrupt(path: "", reason: "a stored pair does not read back") }

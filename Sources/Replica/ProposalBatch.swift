@@ -21,6 +21,8 @@ package struct ProposalBatch: ~Copyable {
   /// `InternalRaftRequest.ID`, which holds the `RequestHandle`.
   static let idField = 1
   static let frameHeaderBytes = 4
+  /// The most memory that a batch starts with.
+  static let capacityMax = 1 << 20
 
   private var writer: ByteWriter
   private let epoch: UInt64
@@ -58,7 +60,9 @@ package struct ProposalBatch: ~Copyable {
   /// Hands over what was gathered and starts anew.
   package mutating func take() -> ByteBlock {
     count = 0
-    return writer.takeBlock(nextCapacity: capacity)
+    // The next batch is likely to be about as large, so it need not grow step by step.
+    let next = min(max(writer.count + writer.count / 4, capacity), Self.capacityMax)
+    return writer.takeBlock(nextCapacity: next)
   }
 
   /// The calls, by their numbers on their event loop, whose requests are in a block.

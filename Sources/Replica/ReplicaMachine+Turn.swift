@@ -64,9 +64,15 @@ extension ReplicaMachine {
     status.role = soft.role
   }
 
+  /// What a batch and an entry take in the log beside the entry's own weight, at most.
+  private static let batchOverheadBytes = 256
+  private static let entryOverheadBytes = 48
+
   /// The entries and the hard state of a Ready as one unit for the log.
   private func write(for ready: Ready) -> ReplicaOutput.Write {
-    var batch = LogBatch()
+    var bytes = Self.batchOverheadBytes
+    for entry in ready.entriesToAppend { bytes += entry.size + Self.entryOverheadBytes }
+    var batch = LogBatch(capacity: bytes)
     for entry in ready.entriesToAppend { append(entry, to: &batch) }
     if let hardState = unwrittenHardState {
       batch.append(
@@ -113,7 +119,10 @@ extension ReplicaMachine {
     applied.index = last.index
     applied.term = last.term
     raft.applied(through: last.index)
-    if let droppable = catchUp.note(appliedThrough: last.index, bytes: bytes) {
+    if isAlone {
+      // Nobody lags who could want them.
+      raft.compact(through: last.index)
+    } else if let droppable = catchUp.note(appliedThrough: last.index, bytes: bytes) {
       raft.compact(through: droppable)
     }
     pendingBytes -= bytes
@@ -155,13 +164,21 @@ extension ReplicaMachine {
     return ReplicaOutput.Flush(job: job, mark: applied)
   }
 
+  /// Whether this member is the whole cluster.
+  package var isAlone: Bool {
+    confState.voters.count == 1 && confState.voters[0] == configuration.memberID
+      && confState.learners.isEmpty && confState.votersOutgoing.isEmpty
+  }
+
+  /// Whether writes were handed out that `persisted` was not called for yet.
+  package var hasWritesUnderWay: Bool { !writesUnderWay.isEmpty }
+
   private func refreshStatus() {
     status.term = raft.term
     status.lastIndex = raft.lastIndex
     status.committed = raft.commit
     status.applied = applied.index
     status.readsAreLocal =
-      status.role == .leader && confState.voters == [configuration.memberID]
-      && confState.votersOutgoing.isEmpty && raft.term(at: raft.commit) == raft.term
+      status.role == .leader && isAlone && raft.term(at: raft.commit) == raft.term
   }
 }

@@ -9,6 +9,7 @@ package final class ReplyQueue {
   static let outcomeOffset = 8
   static let lengthOffset = 9
   static let initialCapacity = 4096
+  static let capacityMax = 1 << 20
 
   private var writer = ByteWriter(capacity: ReplyQueue.initialCapacity)
 
@@ -45,7 +46,9 @@ package final class ReplyQueue {
 
   /// Hands over what was gathered.
   package func take() -> ByteBlock {
-    writer.takeBlock(nextCapacity: Self.initialCapacity)
+    // The next block is likely to be about as large.
+    let next = min(max(writer.count + writer.count / 4, Self.initialCapacity), Self.capacityMax)
+    return writer.takeBlock(nextCapacity: next)
   }
 
   /// One answer, valid while its block lives.

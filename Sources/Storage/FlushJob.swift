@@ -52,7 +52,12 @@ package final class FlushJob: @unchecked Sendable {
   /// Splits the deletions into those of revisions that this job need not write at all, because no
   /// reader can name them any more, and the rest.
   private func takeSkipped() -> (revisions: [ChangeRevision], remaining: [Deletions]) {
-    guard let first = table?.first, !deletions.isEmpty else { return ([], deletions) }
+    guard let table, table.count > 0, !deletions.isEmpty else { return ([], deletions) }
+    // A tombstone must be stored before it goes: without it, older revisions of its key that are
+    // stored already would come back to life should the process die before they are deleted.
+    func isSkippable(_ revision: ChangeRevision) -> Bool {
+      table.find(revision).map { !$0.tombstone } ?? false
+    }
     let oldest = storage.oldestReaderEpoch()
     var skipped: [ChangeRevision] = []
     var remaining: [Deletions] = []
@@ -61,8 +66,8 @@ package final class FlushJob: @unchecked Sendable {
         remaining.append(batch)
         continue
       }
-      skipped += batch.revisions.filter { $0 >= first }
-      let rest = batch.revisions.filter { $0 < first }
+      skipped += batch.revisions.filter(isSkippable)
+      let rest = batch.revisions.filter { !isSkippable($0) }
       if !rest.isEmpty { remaining.append(Deletions(revisions: rest, epoch: batch.epoch)) }
     }
     skipped.sort()

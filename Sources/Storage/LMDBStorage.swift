@@ -32,8 +32,8 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   static let scanResidentBytesMax = 32 << 20
   /// How much catching up may be left when a defragmentation stops commits.
   static let catchUpBytesMax = 1 << 20
-  /// How much one transaction of catching up carries.
-  static let catchUpBatchBytesMax = 32 << 20
+  /// How much one transaction of catching up carries. LMDB keeps the memory of the largest one.
+  static let catchUpBatchBytesMax = 4 << 20
   /// How often a defragmentation catches up before it stops commits.
   static let catchUpRoundsMax = 8
   private static let attemptsMax = 64

@@ -93,9 +93,8 @@ package final class TieredStorage: @unchecked Sendable {
     shared = Mutex(Shared(list: TableList([active])))
   }
 
-  /// Adds a revision above all appended before. Writer only.
-  ///
-  /// - Parameter encode: appends the value's bytes to an empty writer.
+  /// Adds a revision above all appended before; `encode` appends its bytes to an empty writer.
+  /// Writer only.
   @inlinable
   package func append(
     _ revision: ChangeRevision,
@@ -129,6 +128,9 @@ package final class TieredStorage: @unchecked Sendable {
   }
 
   /// Bytes that the active memtable holds. Writer only.
+  ///
+  /// Seal at 4 to 8 MiB: larger batches flush no faster, and LMDB keeps memory for the pages of the
+  /// largest one.
   package var activeBytes: Int { active.bytes }
 
   /// Bytes in memtables that are sealed and not flushed yet. Any thread.
@@ -136,10 +138,9 @@ package final class TieredStorage: @unchecked Sendable {
 
   /// Closes the active memtable and starts the next. Writer only.
   ///
-  /// - Parameters:
-  ///   - metadata: what belongs to exactly this state: applied index, term, membership,
+  /// - Parameter metadata: What belongs to exactly this state: applied index, term, membership,
   ///   compact and current revision, hash. It becomes durable with the revisions, all or nothing.
-  /// - Returns: the work for the flusher, to be run in the order of the seals; nil when there is
+  /// - Returns: The work for the flusher, to be run in the order of the seals; nil when there is
   ///   neither a revision nor metadata nor a deletion that waits.
   package func seal(metadata: [(key: String, value: [UInt8])]) -> FlushJob? {
     let table = active

@@ -23,12 +23,12 @@ struct MartletBench: AsyncParsableCommand {
     let bar = Task { await ProgressBar(total: options.total, counter: counter).run() }
     let addresses = try options.addresses()
     do {
-      var running: [EventLoopFuture<LoadResult>] = []
-      for (number, share) in LoadShare.split(options).enumerated() {
-        let loop = LoadLoop(
-          makeWorkload(number), share: share, on: group.next(), progress: counter)
-        running.append(loop.run(addresses))
+      // Connections do not hold the loops, which must outlive them.
+      let loops = LoadShare.split(options).enumerated().map { number, share in
+        LoadLoop(makeWorkload(number), share: share, on: group.next(), progress: counter)
       }
+      defer { withExtendedLifetime(loops) {} }
+      let running = loops.map { $0.run(addresses) }
       var result = LoadResult()
       for future in running { result.add(try await future.get()) }
       bar.cancel()

@@ -58,7 +58,9 @@ private struct Run {
   mutating func step() throws {
     switch Int.random(in: 0..<100, using: &random) {
     case 0..<50: try appendBatch()
-    case 50..<75: try log.sync(); states = [latest]
+    case 50..<75:
+      try log.sync()
+      states = [latest]
     case 75..<80: try appendMark()
     case 80..<85: log.release(through: LogIndex(latest.markIndex))
     case 85..<88: try log.preparer.prepare()
@@ -84,7 +86,12 @@ private struct Run {
       let term = UInt64.random(in: 1...5, using: &random)
       added.append(
         RecoveredEntry(
-          index: LogIndex(index), term: Term(term), kind: UInt8(term), data: SharedBytes(bytes)))
+          index: LogIndex(index),
+          term: Term(term),
+          kind: UInt8(term),
+          data: SharedBytes(bytes)
+        )
+      )
       index += 1
     }
     let state = Bool.random(using: &random) ? hardState(index, index % 3, index / 2) : nil
@@ -106,12 +113,19 @@ private struct Run {
     let index = UInt64.random(in: latest.markIndex + 1...last + (replaces ? 5 : 0), using: &random)
     let term = latest.entries.first { $0.index.rawValue == index }?.term ?? Term(9)
     let mark = SnapshotMark(
-      index: LogIndex(index), term: term, confState: SharedBytes([UInt8(index & 255)]),
-      replacesLog: replaces)
+      index: LogIndex(index),
+      term: term,
+      confState: SharedBytes([UInt8(index & 255)]),
+      replacesLog: replaces
+    )
     var next = latest
     next.write([], nil, mark)
     try log.recordSnapshot(
-      index: mark.index, term: mark.term, confState: mark.confState, replacesLog: replaces)
+      index: mark.index,
+      term: mark.term,
+      confState: mark.confState,
+      replacesLog: replaces
+    )
     states.append(next)
   }
 

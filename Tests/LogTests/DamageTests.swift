@@ -30,7 +30,9 @@ import Testing
         let (log, recovered) = try openLog(torn)
         let isWhole = kept == end
         #expect(
-          recovered.entries.count == (isWhole ? 4 : 3), "kept \(kept - last), filler \(filler)")
+          recovered.entries.count == (isWhole ? 4 : 3),
+          "kept \(kept - last), filler \(filler)"
+        )
         #expect(recovered.hardState == (isWhole ? hardState(1, 1, 3) : hardState(1, 1, 0)))
         try log.write([entry(log.lastIndex.rawValue + 1, "after")])
         torn.restart()
@@ -73,7 +75,12 @@ import Testing
   }
 
   private func check(
-    _ files: SimulatedFileSystem, offset: Int, bit: Int, offsets: [Int], last: Int, end: Int
+    _ files: SimulatedFileSystem,
+    offset: Int,
+    bit: Int,
+    offsets: [Int],
+    last: Int,
+    end: Int
   ) {
     let path = segmentPath(1)
     let place = "bit \(bit) of \(offset)"

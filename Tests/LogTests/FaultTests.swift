@@ -139,7 +139,10 @@ import Testing
         try log.write([entry(index, String(repeating: "r", count: 600))], hardState(1, 1, index))
       }
       try log.recordSnapshot(
-        index: LogIndex(index), term: Term(1), confState: SharedBytes([1, 2, 3]))
+        index: LogIndex(index),
+        term: Term(1),
+        confState: SharedBytes([1, 2, 3])
+      )
       #expect(log.release(through: LogIndex(index - 1)) >= 0)
       try log.sync()
       log.release(through: LogIndex(index))

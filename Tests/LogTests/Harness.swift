@@ -5,7 +5,10 @@ import Testing
 let directory = "/log"
 let owner = LogMetadata(clusterID: ClusterID(0xc1), memberID: MemberID(0xa1))
 let small = LogConfiguration(
-  segmentBytesMax: 8 << 10, firstSegmentBytes: 8 << 10, readBlockBytes: 4096)
+  segmentBytesMax: 8 << 10,
+  firstSegmentBytes: 8 << 10,
+  readBlockBytes: 4096
+)
 
 typealias SimulatedLog = SegmentedLog<SimulatedFileSystem>
 
@@ -18,11 +21,16 @@ func segmentPath(_ sequence: Int) -> String {
 }
 
 func openLog(
-  _ files: SimulatedFileSystem, _ configuration: LogConfiguration = small,
+  _ files: SimulatedFileSystem,
+  _ configuration: LogConfiguration = small,
   metadata: LogMetadata? = owner
 ) throws(LogError) -> (log: SimulatedLog, recovered: RecoveredLog) {
   try SegmentedLog.open(
-    directory: directory, files: files, configuration: configuration, metadata: metadata)
+    directory: directory,
+    files: files,
+    configuration: configuration,
+    metadata: metadata
+  )
 }
 
 func entry(_ index: UInt64, term: UInt64 = 1, _ text: String = "") -> RecoveredEntry {
@@ -36,12 +44,17 @@ func hardState(_ term: UInt64, _ vote: UInt64, _ commit: UInt64) -> LogHardState
 
 func mark(_ index: UInt64, term: UInt64 = 1, replacesLog: Bool = false) -> SnapshotMark {
   SnapshotMark(
-    index: LogIndex(index), term: Term(term), confState: SharedBytes([1, 2, 3]),
-    replacesLog: replacesLog)
+    index: LogIndex(index),
+    term: Term(term),
+    confState: SharedBytes([1, 2, 3]),
+    replacesLog: replacesLog
+  )
 }
 
 func batch(
-  _ entries: [RecoveredEntry], _ hardState: LogHardState? = nil, _ mark: SnapshotMark? = nil
+  _ entries: [RecoveredEntry],
+  _ hardState: LogHardState? = nil,
+  _ mark: SnapshotMark? = nil
 ) -> LogBatch {
   let batch = LogBatch()
   for entry in entries {
@@ -54,7 +67,9 @@ func batch(
 
 extension SegmentedLog {
   func write(
-    _ entries: [RecoveredEntry], _ hardState: LogHardState? = nil, _ mark: SnapshotMark? = nil
+    _ entries: [RecoveredEntry],
+    _ hardState: LogHardState? = nil,
+    _ mark: SnapshotMark? = nil
   ) throws(LogError) {
     try append(batch(entries, hardState, mark))
     try sync()

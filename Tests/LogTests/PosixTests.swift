@@ -21,7 +21,10 @@ import Testing
   }
 
   private let configuration = LogConfiguration(
-    segmentBytesMax: 256 << 10, firstSegmentBytes: 64 << 10, readBlockBytes: 8 << 10)
+    segmentBytesMax: 256 << 10,
+    firstSegmentBytes: 64 << 10,
+    readBlockBytes: 8 << 10
+  )
 
   @Test func roundTripWithReleaseAndRecycling() throws {
     try withDirectory { path in
@@ -29,7 +32,11 @@ import Testing
       var index: UInt64 = 0
       for round in 1...6 {
         let (log, recovered) = try SegmentedLog.open(
-          directory: path, files: files, configuration: configuration, metadata: owner)
+          directory: path,
+          files: files,
+          configuration: configuration,
+          metadata: owner
+        )
         #expect(recovered.lastIndex == LogIndex(index) && recovered.isNew == (round == 1))
         for _ in 1...40 {
           let entries = (1...10).map { entry(index + $0, String(repeating: "p", count: 300)) }
@@ -38,7 +45,10 @@ import Testing
           if log.needsPreparation { try log.preparer.prepare() }
         }
         try log.recordSnapshot(
-          index: LogIndex(index - 7), term: Term(1), confState: SharedBytes([9]))
+          index: LogIndex(index - 7),
+          term: Term(1),
+          confState: SharedBytes([9])
+        )
         try log.sync()
         log.release(through: LogIndex(index - 7))
         #expect(throws: LogError.locked(file: path + "/LOCK")) {
@@ -46,7 +56,11 @@ import Testing
         }
       }
       let (_, recovered) = try SegmentedLog.open(
-        directory: path, files: files, configuration: configuration, metadata: nil)
+        directory: path,
+        files: files,
+        configuration: configuration,
+        metadata: nil
+      )
       #expect(recovered.entries.count == 7 && recovered.lastIndex == LogIndex(index))
       #expect(recovered.hardState == hardState(1, 1, index - 10))
       #expect(try files.list(path).count < 8)
@@ -66,6 +80,7 @@ import Testing
     #expect(
       "\(LogError.damaged(file: "/x", offset: 4096, .frame))"
         == "log: damaged in /x at offset 4096: "
-        + "the batch does not check, though later ones show that it was durable")
+        + "the batch does not check, though later ones show that it was durable"
+    )
   }
 }

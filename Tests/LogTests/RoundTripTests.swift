@@ -16,7 +16,11 @@ import Testing
     let entries = [
       RecoveredEntry(index: LogIndex(1), term: Term(1), kind: 2, data: SharedBytes([0, 255])),
       RecoveredEntry(
-        index: LogIndex(2), term: Term(UInt64.max), kind: 255, data: SharedBytes()),
+        index: LogIndex(2),
+        term: Term(UInt64.max),
+        kind: 255,
+        data: SharedBytes()
+      ),
       entry(3, term: UInt64.max, String(repeating: "x", count: 3000)),
     ]
     do {
@@ -77,7 +81,8 @@ import Testing
     let (log, recovered) = try openLog(files)
     #expect(
       recovered.entries == (1...3).map { entry($0, "old") }
-        + [entry(4, term: 2, "new"), entry(5, term: 4, "y")])
+        + [entry(4, term: 2, "new"), entry(5, term: 4, "y")]
+    )
     #expect(log.lastIndex == LogIndex(5))
   }
 
@@ -87,7 +92,10 @@ import Testing
       let (log, _) = try openLog(files)
       try log.write((1...9).map { entry($0) })
       try log.recordSnapshot(
-        index: LogIndex(6), term: Term(1), confState: SharedBytes([1, 2, 3]))
+        index: LogIndex(6),
+        term: Term(1),
+        confState: SharedBytes([1, 2, 3])
+      )
       try log.recordSnapshot(index: LogIndex(2), term: Term(1), confState: SharedBytes())
       try log.sync()
     }
@@ -100,7 +108,10 @@ import Testing
 
   @Test(arguments: [(6, 1, true, 6), (6, 2, false, 6), (12, 3, false, 12), (9, 1, false, 9)])
   func aLeadersSnapshotReplacesTheLog(
-    index: UInt64, term: UInt64, replaces: Bool, last: UInt64
+    index: UInt64,
+    term: UInt64,
+    replaces: Bool,
+    last: UInt64
   ) throws {
     let files = SimulatedFileSystem(seed: 7)
     let installed = mark(index, term: term, replacesLog: replaces)
@@ -133,7 +144,10 @@ import Testing
     files.restart()
     var events: [String] = []
     let (_, recovered) = try SegmentedLog.open(
-      directory: directory, files: files, configuration: small, metadata: nil
+      directory: directory,
+      files: files,
+      configuration: small,
+      metadata: nil
     ) { event in
       switch event {
       case .append(let entry): events.append("+\(entry.index)/\(entry.term)")

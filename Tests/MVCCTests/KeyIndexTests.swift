@@ -61,7 +61,9 @@ private struct NaiveIndex {
 }
 
 private func withSpan<Result>(
-  _ key: [UInt8], _ end: [UInt8], _ body: (KeySpan) -> Result
+  _ key: [UInt8],
+  _ end: [UInt8],
+  _ body: (KeySpan) -> Result
 ) -> Result {
   key.withUnsafeBytes { keyBytes in
     end.withUnsafeBytes { endBytes in body(KeySpan(key: keyBytes, rangeEnd: endBytes)) }
@@ -70,7 +72,9 @@ private func withSpan<Result>(
 
 /// Keys that share prefixes of several lengths, hold zero bytes and are prefixes of each other.
 private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] {
-  let prefixes: [[UInt8]] = [[], Array("/registry/".utf8), Array("/registry/pods/ns-".utf8), [0, 0]]
+  let prefixes: [[UInt8]] = [
+    [], Array("/registry/".utf8), Array("/registry/pods/ns-".utf8), [0, 0],
+  ]
   var key = prefixes[random.below(prefixes.count)]
   for _ in 0..<random.below(10) { key.append(UInt8(random.below(spread))) }
   if random.oneIn(50) { key += [UInt8](repeating: 7, count: 1 + random.below(1500)) }
@@ -109,7 +113,11 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
         var dropped: [ChangeRevision] = []
         repeat {
           cursor = index.compactStep(
-            at: compacted, from: cursor, workMax: 1 + random.below(40), into: &dropped)
+            at: compacted,
+            from: cursor,
+            workMax: 1 + random.below(40),
+            into: &dropped
+          )
           if rounds < 2000 { try #require(index.brokenInvariant() == nil, "seed \(seed)") }
         } while cursor != nil
         #expect(dropped.sorted() == naive.compact(at: compacted).sorted(), "seed \(seed)")
@@ -128,8 +136,13 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
   }
 
   private func compare(
-    _ index: KeyIndex, _ naive: NaiveIndex, _ random: inout SeededGenerator, _ spread: Int,
-    _ main: Int64, _ compacted: Int64, _ note: String
+    _ index: KeyIndex,
+    _ naive: NaiveIndex,
+    _ random: inout SeededGenerator,
+    _ spread: Int,
+    _ main: Int64,
+    _ compacted: Int64,
+    _ note: String
   ) throws {
     try #require(index.liveCount == naive.entries.count { $0.isLive }, "\(note)")
     let key = randomKey(&random, spread: spread)
@@ -204,7 +217,8 @@ private func randomKey(_ random: inout SeededGenerator, spread: Int) -> [UInt8] 
   }
 
   private func withKey<Result>(
-    _ number: Int, _ body: (UnsafeRawBufferPointer) -> Result
+    _ number: Int,
+    _ body: (UnsafeRawBufferPointer) -> Result
   ) -> Result {
     withUnsafeBytes(of: UInt64(number).bigEndian, body)
   }

@@ -31,7 +31,9 @@ struct NaiveStore {
   }
 
   func range(
-    _ request: Pb.RangeRequest, header: Pb.ResponseHeader, now: Int64
+    _ request: Pb.RangeRequest,
+    header: Pb.ResponseHeader,
+    now: Int64
   ) throws -> Pb.RangeResponse {
     if request.revision > now { throw StoreError.futureRevision }
     let revision = request.revision <= 0 ? now : request.revision
@@ -62,7 +64,8 @@ struct NaiveStore {
   }
 
   private static func sorted(
-    _ kvs: [Mvccpb.KeyValue], _ request: Pb.RangeRequest
+    _ kvs: [Mvccpb.KeyValue],
+    _ request: Pb.RangeRequest
   ) -> [Mvccpb.KeyValue] {
     func order(_ a: Mvccpb.KeyValue, _ b: Mvccpb.KeyValue) -> Bool {
       switch request.sortTarget {
@@ -89,12 +92,18 @@ struct NaiveStore {
   /// Within a txn a delete "from key on" may have taken the key whose value is to be kept; then the
   /// value is empty.
   mutating func put(
-    _ request: Pb.PutRequest, main: Int64, sub: inout Int64
+    _ request: Pb.PutRequest,
+    main: Int64,
+    sub: inout Int64
   ) -> Mvccpb.KeyValue? {
     let previous = pairs(request.key, [], at: main).first
     var pair = Mvccpb.KeyValue(
-      key: request.key, createRevision: previous?.createRevision ?? main, modRevision: main,
-      version: (previous?.version ?? 0) + 1, value: request.value)
+      key: request.key,
+      createRevision: previous?.createRevision ?? main,
+      modRevision: main,
+      version: (previous?.version ?? 0) + 1,
+      value: request.value
+    )
     if request.ignoreValue { pair.value = previous?.value ?? [] }
     changes.append(Change(main: main, sub: sub, pair: pair, key: request.key))
     sub += 1
@@ -102,7 +111,9 @@ struct NaiveStore {
   }
 
   mutating func delete(
-    _ request: Pb.DeleteRangeRequest, main: Int64, sub: inout Int64
+    _ request: Pb.DeleteRangeRequest,
+    main: Int64,
+    sub: inout Int64
   ) -> (Int64, [Mvccpb.KeyValue]) {
     let found = pairs(request.key, request.rangeEnd, at: main)
     for pair in found {
@@ -128,7 +139,10 @@ struct NaiveStore {
     let (count, previous) = delete(request, main: current + 1, sub: &sub)
     if count > 0 { current += 1 }
     return Pb.DeleteRangeResponse(
-      header: StoreHarness.header(current), deleted: count, prevKVs: previous)
+      header: StoreHarness.header(current),
+      deleted: count,
+      prevKVs: previous
+    )
   }
 
   mutating func compact(_ revision: Int64) throws {
@@ -200,7 +214,10 @@ extension NaiveStore {
   }
 
   private mutating func run(
-    _ request: Pb.TxnRequest, _ path: inout [Bool], main: Int64, sub: inout Int64
+    _ request: Pb.TxnRequest,
+    _ path: inout [Bool],
+    main: Int64,
+    sub: inout Int64
   ) throws -> Pb.TxnResponse {
     let succeeded = path.removeFirst()
     var response = Pb.TxnResponse(header: Pb.ResponseHeader(), succeeded: succeeded)
@@ -210,17 +227,23 @@ extension NaiveStore {
       case .requestRange(let range):
         let now = sub > 0 ? main : main - 1
         answer = .responseRange(
-          try self.range(range, header: Pb.ResponseHeader(revision: now), now: now))
+          try self.range(range, header: Pb.ResponseHeader(revision: now), now: now)
+        )
       case .requestPut(let put):
         let previous = self.put(put, main: main, sub: &sub)
         answer = .responsePut(
-          Pb.PutResponse(header: Pb.ResponseHeader(revision: main), prevKV: previous))
+          Pb.PutResponse(header: Pb.ResponseHeader(revision: main), prevKV: previous)
+        )
       case .requestDeleteRange(let delete):
         let (count, previous) = self.delete(delete, main: main, sub: &sub)
         let now = sub > 0 ? main : main - 1
         answer = .responseDeleteRange(
           Pb.DeleteRangeResponse(
-            header: Pb.ResponseHeader(revision: now), deleted: count, prevKVs: previous))
+            header: Pb.ResponseHeader(revision: now),
+            deleted: count,
+            prevKVs: previous
+          )
+        )
       case .requestTxn(let nested):
         answer = .responseTxn(try run(nested, &path, main: main, sub: &sub))
       case nil: continue

@@ -72,7 +72,9 @@ private final class Workload: Sendable {
       let operations = (0..<Self.keys).map { key in
         Pb.RequestOp(
           request: .requestPut(
-            Pb.PutRequest(key: Array("key-\(key)".utf8), value: Array("\(value)".utf8))))
+            Pb.PutRequest(key: Array("key-\(key)".utf8), value: Array("\(value)".utf8))
+          )
+        )
       }
       let bytes = Pb.TxnRequest(success: operations).encoded()
       let view = try bytes.withUnsafeBytes { try Pb.TxnRequest.View(decoding: $0, in: arena) }
@@ -133,7 +135,9 @@ private final class Workload: Sendable {
   }
 
   private func range(
-    _ request: Pb.RangeRequest, _ reader: StoreReader, _ arena: Arena
+    _ request: Pb.RangeRequest,
+    _ reader: StoreReader,
+    _ arena: Arena
   ) throws -> [Pb.RangeResponse] {
     arena.reset()
     var reply = ByteWriter()
@@ -145,7 +149,9 @@ private final class Workload: Sendable {
   }
 
   private func stream(
-    _ request: Pb.RangeRequest, _ reader: StoreReader, _ arena: Arena
+    _ request: Pb.RangeRequest,
+    _ reader: StoreReader,
+    _ arena: Arena
   ) throws -> [Pb.RangeResponse] {
     arena.reset()
     let view = try request.encoded().withUnsafeBytes {

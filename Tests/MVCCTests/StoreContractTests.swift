@@ -13,7 +13,8 @@ import Testing
 
   private func range(_ key: String, revision: Int64 = 0) -> Pb.RequestOp {
     Pb.RequestOp(
-      request: .requestRange(Pb.RangeRequest(key: bytes(key), revision: revision)))
+      request: .requestRange(Pb.RangeRequest(key: bytes(key), revision: revision))
+    )
   }
 
   // MARK: Revisions
@@ -48,7 +49,9 @@ import Testing
     try harness.delete("a")
     try harness.put("a", "")
     let old = try #require(try harness.range("a", revision: 3).kvs.first)
-    #expect(old == .init(key: bytes("a"), createRevision: 2, modRevision: 3, version: 2, value: [50]))
+    #expect(
+      old == .init(key: bytes("a"), createRevision: 2, modRevision: 3, version: 2, value: [50])
+    )
     let new = try #require(try harness.range("a").kvs.first)
     #expect(new == .init(key: bytes("a"), createRevision: 5, modRevision: 5, version: 1))
   }
@@ -108,10 +111,12 @@ import Testing
     let exact = try harness.range(Pb.RangeRequest(key: [97], rangeEnd: [122], limit: 4))
     #expect(exact.kvs.count == 4 && !exact.more && exact.count == 4)
     let filtered = try harness.range(
-      Pb.RangeRequest(key: [97], rangeEnd: [122], limit: 1, minModRevision: 4))
+      Pb.RangeRequest(key: [97], rangeEnd: [122], limit: 1, minModRevision: 4)
+    )
     #expect(filtered.kvs.map(\.key) == [bytes("c")] && filtered.more && filtered.count == 4)
     let counted = try harness.range(
-      Pb.RangeRequest(key: [97], rangeEnd: [122], limit: 1, countOnly: true, minModRevision: 9))
+      Pb.RangeRequest(key: [97], rangeEnd: [122], limit: 1, countOnly: true, minModRevision: 9)
+    )
     #expect(counted.kvs.isEmpty && !counted.more && counted.count == 4)
   }
 
@@ -124,7 +129,12 @@ import Testing
     let first = { (order: Pb.RangeRequest.SortOrder) in
       try harness.range(
         Pb.RangeRequest(
-          key: [97], rangeEnd: [122], limit: 1, sortOrder: order, sortTarget: .version)
+          key: [97],
+          rangeEnd: [122],
+          limit: 1,
+          sortOrder: order,
+          sortTarget: .version
+        )
       ).kvs.map(\.key)
     }
     #expect(try first(.none) == [bytes("b")])
@@ -176,7 +186,8 @@ import Testing
     let first = try harness.put(Pb.PutRequest(key: bytes("b"), prevKV: true))
     #expect(first.prevKV == nil)
     let deleted = try harness.delete(
-      Pb.DeleteRangeRequest(key: bytes("a"), rangeEnd: bytes("c"), prevKV: true))
+      Pb.DeleteRangeRequest(key: bytes("a"), rangeEnd: bytes("c"), prevKV: true)
+    )
     #expect(deleted.deleted == 2 && deleted.prevKVs.map(\.key) == [bytes("a"), bytes("b")])
   }
 
@@ -192,12 +203,23 @@ import Testing
       Pb.TxnRequest(success: [
         range("a"), put("a", "9"), range("a"), Pb.RequestOp(request: .requestTxn(nested)),
         Pb.RequestOp(request: .requestDeleteRange(.init(key: bytes("zz")))),
-      ]))
+      ])
+    )
     let header = { Pb.ResponseHeader(revision: $0) }
     let before = Mvccpb.KeyValue(
-      key: bytes("a"), createRevision: 2, modRevision: 2, version: 1, value: bytes("a"))
+      key: bytes("a"),
+      createRevision: 2,
+      modRevision: 2,
+      version: 1,
+      value: bytes("a")
+    )
     let after = Mvccpb.KeyValue(
-      key: bytes("a"), createRevision: 2, modRevision: 5, version: 2, value: bytes("9"))
+      key: bytes("a"),
+      createRevision: 2,
+      modRevision: 5,
+      version: 2,
+      value: bytes("9")
+    )
     #expect(answer.header == StoreHarness.header(5))
     #expect(
       answer.responses.map(\.response) == [
@@ -206,10 +228,14 @@ import Testing
         .responseRange(.init(header: header(5), kvs: [after], count: 1)),
         .responseTxn(
           .init(
-            header: header(0), succeeded: false,
-            responses: [.init(response: .responsePut(.init(header: header(5))))])),
+            header: header(0),
+            succeeded: false,
+            responses: [.init(response: .responsePut(.init(header: header(5))))]
+          )
+        ),
         .responseDeleteRange(.init(header: header(5))),
-      ])
+      ]
+    )
     #expect(try harness.range("d").kvs.first?.value == bytes("f"))
   }
 
@@ -271,7 +297,8 @@ import Testing
   @Test func putsInTxnsAreCheckedBeforeAnythingIsWritten() throws {
     let harness = try StoreHarness()
     let keep = Pb.RequestOp(
-      request: .requestPut(Pb.PutRequest(key: bytes("x"), lease: 9, ignoreValue: true)))
+      request: .requestPut(Pb.PutRequest(key: bytes("x"), lease: 9, ignoreValue: true))
+    )
     let leased = Pb.RequestOp(request: .requestPut(Pb.PutRequest(key: bytes("x"), lease: 9)))
     #expect(throws: StoreError.keyNotFound) {
       try harness.txn(Pb.TxnRequest(success: [put("a", "1"), keep]))

@@ -8,7 +8,10 @@ typealias Pb = Etcdserverpb
 /// A store over a simulated disk, spoken to in protobuf messages.
 final class StoreHarness {
   static let header = ResponseHeader(
-    clusterID: ClusterID(7), memberID: MemberID(8), raftTerm: Term(9))
+    clusterID: ClusterID(7),
+    memberID: MemberID(8),
+    raftTerm: Term(9)
+  )
 
   let disk: MemoryDisk
   let storage: TieredStorage
@@ -123,7 +126,8 @@ final class StoreHarness {
 
   func range(_ key: String, _ end: String = "", revision: Int64 = 0) throws -> Pb.RangeResponse {
     try range(
-      Pb.RangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8), revision: revision))
+      Pb.RangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8), revision: revision)
+    )
   }
 
   func estimate(_ request: Pb.RangeRequest) throws -> Int {

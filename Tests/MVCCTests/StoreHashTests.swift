@@ -15,13 +15,16 @@ private enum Step {
 
 private func put(_ key: String, _ value: String) -> Pb.RequestOp {
   Pb.RequestOp(
-    request: .requestPut(Pb.PutRequest(key: Array(key.utf8), value: Array(value.utf8))))
+    request: .requestPut(Pb.PutRequest(key: Array(key.utf8), value: Array(value.utf8)))
+  )
 }
 
 private func delete(_ key: String, _ end: String = "") -> Pb.RequestOp {
   Pb.RequestOp(
     request: .requestDeleteRange(
-      Pb.DeleteRangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8))))
+      Pb.DeleteRangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8))
+    )
+  )
 }
 
 private func nested(_ operation: Pb.RequestOp) -> Pb.RequestOp {

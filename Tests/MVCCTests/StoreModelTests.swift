@@ -51,8 +51,13 @@ struct RequestGenerator {
   mutating func put() -> Pb.PutRequest {
     let ignoreValue = random.oneIn(6)
     return Pb.PutRequest(
-      key: key(), value: ignoreValue ? [] : value(), lease: random.oneIn(40) ? 5 : 0,
-      prevKV: random.oneIn(2), ignoreValue: ignoreValue, ignoreLease: false)
+      key: key(),
+      value: ignoreValue ? [] : value(),
+      lease: random.oneIn(40) ? 5 : 0,
+      prevKV: random.oneIn(2),
+      ignoreValue: ignoreValue,
+      ignoreLease: false
+    )
   }
 
   mutating func delete() -> Pb.DeleteRangeRequest {
@@ -81,8 +86,12 @@ struct RequestGenerator {
   mutating func compare() -> Pb.Compare {
     let key = key()
     var compare = Pb.Compare(key: key, rangeEnd: random.oneIn(3) ? end(key) : [])
-    compare.result = Pb.Compare.CompareResult(rawValue: Int32(random.below(random.oneIn(9) ? 6 : 4)))
-    compare.target = Pb.Compare.CompareTarget(rawValue: Int32(random.below(random.oneIn(9) ? 7 : 5)))
+    compare.result = Pb.Compare.CompareResult(
+      rawValue: Int32(random.below(random.oneIn(9) ? 6 : 4))
+    )
+    compare.target = Pb.Compare.CompareTarget(
+      rawValue: Int32(random.below(random.oneIn(9) ? 7 : 5))
+    )
     switch random.oneIn(6) ? random.below(6) : Int(compare.target.rawValue) {
     case 0: compare.targetUnion = .version(Int64(random.below(4)))
     case 1: compare.targetUnion = .createRevision(Int64(random.below(Int(current) + 1)))
@@ -203,7 +212,9 @@ enum Outcome<Answer: Equatable>: Equatable {
   }
 
   private func compareReads(
-    _ harness: StoreHarness, _ naive: NaiveStore, _ generator: inout RequestGenerator,
+    _ harness: StoreHarness,
+    _ naive: NaiveStore,
+    _ generator: inout RequestGenerator,
     _ note: Testing.Comment
   ) throws {
     for _ in 0..<8 {
@@ -222,7 +233,10 @@ enum Outcome<Answer: Equatable>: Equatable {
 
   /// Puts the messages of a stream together, checking that each keeps to the rules.
   private func stream(
-    _ harness: StoreHarness, _ request: Pb.RangeRequest, _ bytesMax: Int, _ note: Testing.Comment
+    _ harness: StoreHarness,
+    _ request: Pb.RangeRequest,
+    _ bytesMax: Int,
+    _ note: Testing.Comment
   ) throws -> Pb.RangeResponse {
     let cursor = try harness.cursor(request)
     var whole = Pb.RangeResponse()
@@ -246,7 +260,9 @@ enum Outcome<Answer: Equatable>: Equatable {
   }
 
   private func compareHashes(
-    _ harness: StoreHarness, _ naive: NaiveStore, _ note: Testing.Comment
+    _ harness: StoreHarness,
+    _ naive: NaiveStore,
+    _ note: Testing.Comment
   ) throws {
     for revision in max(1, naive.compacted - 1)...(naive.current + 1) {
       let got = try Outcome { try harness.hashKV(revision) }
@@ -255,8 +271,10 @@ enum Outcome<Answer: Equatable>: Equatable {
         if revision > naive.current { throw StoreError.futureRevision }
         return RevisionHash(
           hash: naiveCRC32C(naive.hashInput(upTo: revision)),
-          compactRevision: Revision(naive.compacted), hashRevision: Revision(revision),
-          currentRevision: Revision(naive.current))
+          compactRevision: Revision(naive.compacted),
+          hashRevision: Revision(revision),
+          currentRevision: Revision(naive.current)
+        )
       }
       try #require(got == expected, "\(note) hash at \(revision)")
     }

@@ -65,7 +65,8 @@ private enum Entry {
   }
 
   private func randomEntry(
-    _ generator: inout RequestGenerator, _ reference: StoreHarness
+    _ generator: inout RequestGenerator,
+    _ reference: StoreHarness
   ) throws -> Entry {
     switch generator.random.below(12) {
     case 0..<5: return .put(generator.put())
@@ -90,15 +91,18 @@ private enum Entry {
   }
 
   private func compare(
-    _ harness: StoreHarness, _ reference: StoreHarness, _ note: Testing.Comment
+    _ harness: StoreHarness,
+    _ reference: StoreHarness,
+    _ note: Testing.Comment
   ) throws {
     #expect(harness.store.currentRevision == reference.store.currentRevision, note)
     #expect(harness.store.compactedRevision == reference.store.compactedRevision, note)
     for _ in 0..<2 {
       let all = Pb.RangeRequest(key: [0], rangeEnd: [0])
-      for revision in max(0, reference.store.compactedRevision.rawValue)
-        ... reference.store.currentRevision.rawValue
-      {
+      for revision in max(
+        0,
+        reference.store.compactedRevision.rawValue
+      )...reference.store.currentRevision.rawValue {
         var request = all
         request.revision = revision
         #expect(try harness.range(request) == reference.range(request), note)

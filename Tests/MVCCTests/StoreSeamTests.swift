@@ -49,7 +49,8 @@ private final class NaiveLeases: LeaseTable {
       Pb.TxnRequest(success: [
         Pb.RequestOp(request: .requestPut(.init(key: [97], value: [1]))),
         Pb.RequestOp(request: .requestDeleteRange(.init(key: [120]))),
-      ]))
+      ])
+    )
     let changes = harness.store.changes
     #expect(changes.map(\.revision) == [.init(main: 3, sub: 0), .init(main: 3, sub: 1)])
     #expect(changes.map(\.isTombstone) == [false, true])
@@ -58,7 +59,8 @@ private final class NaiveLeases: LeaseTable {
       pairs == [
         .init(key: [97], createRevision: 3, modRevision: 3, version: 1, value: [1]),
         .init(key: [120]),
-      ])
+      ]
+    )
     try harness.delete("zz")
     #expect(harness.store.changes.isEmpty)
   }
@@ -69,9 +71,11 @@ private final class NaiveLeases: LeaseTable {
     try harness.put("b", "1")
     try harness.delete("a")
     _ = try harness.range("a")
-    _ = try harness.txn(Pb.TxnRequest(success: [
-      Pb.RequestOp(request: .requestRange(.init(key: [97])))
-    ]))
+    _ = try harness.txn(
+      Pb.TxnRequest(success: [
+        Pb.RequestOp(request: .requestRange(.init(key: [97])))
+      ])
+    )
     let statistics = harness.store.statistics
     #expect(statistics.puts == 2 && statistics.deletes == 1)
     #expect(statistics.ranges == 2 && statistics.txns == 1 && statistics.keys == 2)

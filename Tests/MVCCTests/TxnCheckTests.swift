@@ -9,7 +9,9 @@ private func put(_ key: String) -> Pb.RequestOp {
 private func delete(_ key: String, _ end: String = "") -> Pb.RequestOp {
   Pb.RequestOp(
     request: .requestDeleteRange(
-      Pb.DeleteRangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8))))
+      Pb.DeleteRangeRequest(key: Array(key.utf8), rangeEnd: Array(end.utf8))
+    )
+  )
 }
 
 private func range(_ key: String) -> Pb.RequestOp {
@@ -80,7 +82,8 @@ private let matrix: [(operations: [Pb.RequestOp], isRefused: Bool)] = [
     var refused = 0
     for round in 0..<1500 {
       let request = randomTxn(&random, depth: 0)
-      let isRefused = NaiveKeys.check(request.success) == nil
+      let isRefused =
+        NaiveKeys.check(request.success) == nil
         || NaiveKeys.check(request.failure) == nil
       refused += isRefused ? 1 : 0
       let outcome = try Outcome { () throws -> Bool in
@@ -89,7 +92,8 @@ private let matrix: [(operations: [Pb.RequestOp], isRefused: Bool)] = [
       }
       try #require(
         outcome == (isRefused ? .failure(.duplicateKey) : .answer(true)),
-        "seed \(seed) round \(round) \(request)")
+        "seed \(seed) round \(round) \(request)"
+      )
     }
     #expect((200...1300).contains(refused), "the inputs are one-sided: \(refused)")
   }
@@ -143,9 +147,11 @@ private let matrix: [(operations: [Pb.RequestOp], isRefused: Bool)] = [
     let empty = Pb.RequestOp()
     let noKey = Pb.RequestOp(request: .requestPut(Pb.PutRequest()))
     let value = Pb.RequestOp(
-      request: .requestPut(Pb.PutRequest(key: [1], value: [1], ignoreValue: true)))
+      request: .requestPut(Pb.PutRequest(key: [1], value: [1], ignoreValue: true))
+    )
     let sort = Pb.RequestOp(
-      request: .requestRange(Pb.RangeRequest(key: [1], sortTarget: .init(rawValue: 5))))
+      request: .requestRange(Pb.RangeRequest(key: [1], sortTarget: .init(rawValue: 5)))
+    )
     let rows: [(Pb.TxnRequest, StoreError)] = [
       (Pb.TxnRequest(success: [empty]), .keyNotFound),
       (Pb.TxnRequest(failure: [txn([], [empty])]), .keyNotFound),
@@ -188,7 +194,8 @@ private let matrix: [(operations: [Pb.RequestOp], isRefused: Bool)] = [
   @Test func readOnlyAndSerializable() throws {
     let harness = try StoreHarness()
     let local = Pb.RequestOp(
-      request: .requestRange(Pb.RangeRequest(key: [1], serializable: true)))
+      request: .requestRange(Pb.RangeRequest(key: [1], serializable: true))
+    )
     let rows: [(Pb.TxnRequest, readOnly: Bool, serializable: Bool)] = [
       (Pb.TxnRequest(), true, false),
       (Pb.TxnRequest(success: [local], failure: [local]), true, true),

@@ -40,7 +40,8 @@ struct CatchUpWindowTests {
         let bytes = random.below(100)
         groups.append((last, bytes))
         var dropped: LogIndex?
-        while groups.count > 1, groups.reduce(0, { $0 + $1.bytes }) > 500 || last - groups[0].last >= 50
+        while groups.count > 1,
+          groups.reduce(0, { $0 + $1.bytes }) > 500 || last - groups[0].last >= 50
         {
           dropped = LogIndex(groups.removeFirst().last)
         }

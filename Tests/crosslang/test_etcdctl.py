@@ -7,6 +7,7 @@ name a member or a cluster are taken out.
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -207,6 +208,93 @@ def test_snapshot_save(martlet, tmp_path):
     assert len(content) % 512 == 32
     assert hashlib.sha256(content[:-32]).digest() == content[-32:]
     assert os.stat(path).st_size > 4096
+
+
+# Formats that scripts read: table output, protobuf, hex, and the orders of keys.
+FORMATS = FILL + [
+    *[["get", "", "--prefix", "-w", form] for form in ("fields", "protobuf", "json")],
+    *[["get", "b", "--prefix", "--hex", "-w", form] for form in ("simple", "fields", "json")],
+    *[["get", "", "--prefix", "--keys-only", f"--order={order}", f"--sort-by={by}"]
+      for order in ("ASCEND", "DESCEND") for by in ("KEY", "VERSION", "CREATE", "MODIFY", "VALUE")],
+    ["get", "d", "--prefix", "--print-value-only"], ["get", "", "--prefix", "--limit=2"],
+    ["get", "a", "--hex", "--print-value-only"], ["get", "a", "-w", "table"],
+    ["put", "k", "v", "-w", "fields"], ["put", "k", "w", "-w", "protobuf", "--prev-kv"],
+    ["del", "k", "-w", "protobuf", "--prev-kv"], ["del", "d", "--prefix", "--hex", "--prev-kv"],
+    ["put", "k", "v", "-w", "table"], ["get", "nothing", "-w", "table"],
+]
+
+
+def without_header(arguments, output):
+    """Of a protobuf answer all but its header, which is field 1."""
+    if "protobuf" not in arguments or output[:1] != b"\x0a":
+        return output
+    return output[2 + output[1]:]
+
+
+def test_formats(both):
+    ours, theirs = both
+    for arguments in FORMATS:
+        left, right = (binary_etcdctl(member, *arguments) for member in (ours, theirs))
+        assert left.returncode == right.returncode, (arguments, left, right)
+        if "json" in arguments:
+            assert [strip(json.loads(line)) for line in left.stdout.splitlines()] == [
+                strip(json.loads(line)) for line in right.stdout.splitlines()], arguments
+        elif "fields" in arguments:
+            assert VOLATILE_FIELDS.sub("", left.stdout.decode()) == VOLATILE_FIELDS.sub(
+                "", right.stdout.decode()), arguments
+        else:
+            assert without_header(arguments, left.stdout) == without_header(
+                arguments, right.stdout), arguments
+
+
+def binary_etcdctl(member, *arguments, stdin=b""):
+    """As `etcdctl`, for output and input that are not text."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
+    return subprocess.run(
+        ["/usr/bin/etcdctl", f"--endpoints={member.endpoint}", *arguments],
+        input=stdin, capture_output=True, env={**environment, "ETCDCTL_API": "3"}, timeout=60)
+
+
+def test_binary_values(both):
+    """Every byte value, through stdin, and back."""
+    every = bytes(range(256)) * 40
+    for member in both:
+        assert binary_etcdctl(member, "put", "binary", stdin=every).stdout == b"OK\n"
+        got = binary_etcdctl(member, "get", "binary", "--print-value-only").stdout
+        assert got == every + b"\n"
+        shown = binary_etcdctl(member, "get", "binary", "--hex", "--print-value-only").stdout
+        assert shown.startswith(b"\\x00\\x01\\x02")
+    left, right = (binary_etcdctl(m, "get", "binary", "-w", "json").stdout for m in both)
+    assert strip(json.loads(left)) == strip(json.loads(right))
+
+
+@pytest.mark.parametrize("form", ["simple", "table", "json", "fields"])
+def test_tables_of_endpoints_and_members(both, form):
+    """The same lines and columns as etcd; what they name differs."""
+    for arguments in (["member", "list"], ["endpoint", "status"], ["endpoint", "hashkv"],
+                      ["endpoint", "health"]):
+        left, right = (binary_etcdctl(m, *arguments, "-w", form) for m in both)
+        assert left.returncode == right.returncode == 0, (arguments, left, right)
+        shape = [len(re.findall(rb"[,|:]", output)) if form != "json" else output.count(b'"')
+                 for output in (left.stdout, right.stdout)]
+        assert len(left.stdout.splitlines()) == len(right.stdout.splitlines()), (left, right)
+        if form in ("simple", "table"):
+            assert shape[0] == shape[1], (left.stdout, right.stdout)
+
+
+def test_snapshot_status_and_restore(martlet, tmp_path):
+    """etcdctl's own view of our snapshot: it is said to be a different format, or it is read."""
+    path = tmp_path / "s.db"
+    assert binary_etcdctl(martlet, "snapshot", "save", str(path)).returncode == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    twice = binary_etcdctl(martlet, "snapshot", "save", str(path))
+    assert twice.returncode == 0, twice
+
+
+@pytest.mark.skipif("MARTLET_LONG" not in os.environ, reason="a minute of load: set MARTLET_LONG")
+def test_check_perf(martlet):
+    done = etcdctl(martlet, "check", "perf", timeout=180, check=False)
+    assert "PASS: Throughput" in done.stdout, done.stdout
 
 
 def test_defrag_does_not_stop_traffic(martlet):

@@ -177,6 +177,63 @@ def test_recovered_store_is_that_of_a_clean_run(api):
         member.close()
 
 
+def compact(kv, pb, revision):
+    """Returns False when the member was killed meanwhile."""
+    try:
+        kv.Compact(pb.CompactionRequest(revision=revision))
+    except grpc.RpcError as error:
+        return "has been compacted" in (error.details() or "")
+    return True
+
+
+def test_kills_around_compactions(api):
+    """Compactions follow one another closely and a kill falls among them. What a compaction removes
+    and what it keeps must stay together: a deleted key must not come back."""
+    pb, grpc_ = api
+    rng = random.Random(make_seed())
+    member = Member("martlet")
+    try:
+        with Member("martlet") as reference, grpc.insecure_channel(reference.endpoint) as channel_:
+            reference_kv = grpc_.KVStub(channel_)
+            member.start()
+            applied = 1
+            for round_ in range(ROUNDS):
+                acknowledged, every = applied, rng.choice([7, 13, 31])
+                stop = threading.Timer(rng.uniform(0.01, 0.12), member.kill)
+                with grpc.insecure_channel(member.endpoint) as channel:
+                    kv = grpc_.KVStub(channel)
+                    stop.start()
+                    while True:
+                        method, request = operation(pb, acknowledged + 1)
+                        try:
+                            getattr(kv, method)(request, timeout=20)
+                        except grpc.RpcError:
+                            break
+                        acknowledged += 1
+                        if acknowledged % every == 0 and not compact(
+                                kv, pb, acknowledged - rng.randrange(6)):
+                            break
+                stop.join()
+                member.start()
+                with grpc.insecure_channel(member.endpoint) as channel:
+                    kv = grpc_.KVStub(channel)
+                    hashed = grpc_.MaintenanceStub(channel).HashKV(pb.HashKVRequest())
+                    while applied < hashed.header.revision:
+                        method, request = operation(pb, applied + 1)
+                        getattr(reference_kv, method)(request)
+                        applied += 1
+                    if hashed.compact_revision > 0:
+                        assert compact(reference_kv, pb, hashed.compact_revision)
+                    everything = pb.RangeRequest(key=b"\0", range_end=b"\0")
+                    ours, theirs = kv.Range(everything), reference_kv.Range(everything)
+                    assert list(ours.kvs) == list(theirs.kvs), f"round {round_}"
+                    expected = grpc_.MaintenanceStub(channel_).HashKV(pb.HashKVRequest())
+                    assert (hashed.hash, hashed.compact_revision) == (
+                        expected.hash, expected.compact_revision), f"round {round_}"
+    finally:
+        member.close()
+
+
 def test_a_stopped_member_has_everything(api):
     """SIGTERM drains: exit code 0, and everything acknowledged is there after the restart."""
     pb, grpc_ = api

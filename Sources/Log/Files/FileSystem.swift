@@ -57,7 +57,9 @@ package protocol FileSystem: Sendable {
   func size(_ file: File) throws(FileError) -> Int
   /// Reads up to `target.count` bytes; fewer only at the file's end.
   func read(
-    _ file: File, into target: UnsafeMutableRawBufferPointer, at offset: Int
+    _ file: File,
+    into target: UnsafeMutableRawBufferPointer,
+    at offset: Int
   ) throws(FileError) -> Int
   /// Writes all of `bytes`, or throws and has written any part of them.
   func write(_ file: File, _ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError)

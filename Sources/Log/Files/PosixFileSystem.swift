@@ -65,7 +65,9 @@ package struct PosixFileSystem: FileSystem {
   }
 
   package func read(
-    _ file: File, into target: UnsafeMutableRawBufferPointer, at offset: Int
+    _ file: File,
+    into target: UnsafeMutableRawBufferPointer,
+    at offset: Int
   ) throws(FileError) -> Int {
     var done = 0
     while done < target.count, let base = target.baseAddress {
@@ -80,7 +82,9 @@ package struct PosixFileSystem: FileSystem {
   }
 
   package func write(
-    _ file: File, _ bytes: UnsafeRawBufferPointer, at offset: Int
+    _ file: File,
+    _ bytes: UnsafeRawBufferPointer,
+    at offset: Int
   ) throws(FileError) {
     var done = 0
     while done < bytes.count, let base = bytes.baseAddress {

@@ -125,7 +125,9 @@ struct SimulatedInode {
   }
 
   private static func patch(
-    _ target: inout [UInt8], _ bytes: UnsafeRawBufferPointer, at offset: Int
+    _ target: inout [UInt8],
+    _ bytes: UnsafeRawBufferPointer,
+    at offset: Int
   ) {
     guard bytes.count > 0 else { return }
     grow(&target, to: offset + bytes.count)
@@ -203,7 +205,8 @@ struct SimulatedDisk {
   }
 
   mutating func withInode<Result>(
-    _ number: Int, _ body: (inout SimulatedInode, inout SeededNumbers) -> Result
+    _ number: Int,
+    _ body: (inout SimulatedInode, inout SeededNumbers) -> Result
   ) -> Result? {
     guard var inode = inodes.removeValue(forKey: number) else { return nil }
     defer { inodes[number] = inode }

@@ -136,7 +136,8 @@ package final class SimulatedFileSystem: FileSystem {
         return .failure(ENOENT)
       }
       return .success(
-        File(inode: inode, path: path, generation: disk.generation, isLock: false))
+        File(inode: inode, path: path, generation: disk.generation, isLock: false)
+      )
     }
   }
 
@@ -152,7 +153,9 @@ package final class SimulatedFileSystem: FileSystem {
   }
 
   package func read(
-    _ file: File, into target: UnsafeMutableRawBufferPointer, at offset: Int
+    _ file: File,
+    into target: UnsafeMutableRawBufferPointer,
+    at offset: Int
   ) throws(FileError) -> Int {
     let address = UInt(bitPattern: target.baseAddress)
     let wanted = target.count
@@ -168,7 +171,9 @@ package final class SimulatedFileSystem: FileSystem {
   }
 
   package func write(
-    _ file: File, _ bytes: UnsafeRawBufferPointer, at offset: Int
+    _ file: File,
+    _ bytes: UnsafeRawBufferPointer,
+    at offset: Int
   ) throws(FileError) {
     let bytes = Array(bytes)
     try grow(.write, file, to: offset + bytes.count) { inode in
@@ -180,7 +185,10 @@ package final class SimulatedFileSystem: FileSystem {
   }
 
   package func preallocate(_ file: File, bytes: Int) throws(FileError) {
-    try grow(.preallocate, file, to: bytes) { $0.grow(to: bytes) } failing: { _, _ in }
+    try grow(.preallocate, file, to: bytes) {
+      $0.grow(to: bytes)
+    } failing: { _, _ in
+    }
   }
 
   package func syncData(_ file: File) throws(FileError) {
@@ -214,7 +222,8 @@ package final class SimulatedFileSystem: FileSystem {
       guard disk.locked.insert(path).inserted else { return .failure(EWOULDBLOCK) }
       let inode = disk.names[path] ?? disk.create(path)
       return .success(
-        File(inode: inode, path: path, generation: disk.generation, isLock: true))
+        File(inode: inode, path: path, generation: disk.generation, isLock: true)
+      )
     }
   }
 
@@ -232,7 +241,8 @@ extension SimulatedFileSystem {
 
   /// Counts the operation, lets it hang or fail as told, and else runs `body` on the disk.
   private func run<Value: Sendable>(
-    _ operation: FileOperation, _ path: String,
+    _ operation: FileOperation,
+    _ path: String,
     _ body: (inout SimulatedDisk) -> Outcome<Value>,
     failing: (inout SimulatedDisk) -> Void = { _ in }
   ) throws(FileError) -> Value {
@@ -266,7 +276,8 @@ extension SimulatedFileSystem {
   }
 
   private func run<Value: Sendable>(
-    _ operation: FileOperation, _ file: File,
+    _ operation: FileOperation,
+    _ file: File,
     _ body: (inout SimulatedInode, Int) -> Outcome<Value>,
     failing: (inout SimulatedInode, inout SeededNumbers) -> Void = { _, _ in }
   ) throws(FileError) -> Value {
@@ -281,7 +292,9 @@ extension SimulatedFileSystem {
 
   /// Runs a change that may need room.
   private func grow(
-    _ operation: FileOperation, _ file: File, to size: Int,
+    _ operation: FileOperation,
+    _ file: File,
+    to size: Int,
     _ body: (inout SimulatedInode) -> Void,
     failing: (inout SimulatedInode, inout SeededNumbers) -> Void
   ) throws(FileError) {

@@ -1,5 +1,5 @@
 #if canImport(Glibc)
-  import Glibc
+import Glibc
 #endif
 
 /// A node of the B+tree in memory of its own:
@@ -174,7 +174,9 @@ extension IndexNode {
   /// The same among the keys from `low` on whose head is `head`.
   @inline(__always)
   private func lowerBoundAmongEqualHeads(
-    _ key: UnsafeRawBufferPointer, head: UInt64, from low: Int
+    _ key: UnsafeRawBufferPointer,
+    head: UInt64,
+    from low: Int
   ) -> (position: Int, isEqual: Bool) {
     let order = compareKeys(keys[low].bytes, key)
     if order >= 0 { return (low, order == 0) }

@@ -38,8 +38,10 @@ private struct TreeChecker {
         fail("live count \(node.liveCounts[child]) of a child with \(subtree.liveTotal)")
       }
       visit(
-        subtree, low: child > 0 ? node.keys[child - 1] : low,
-        high: child < node.count ? node.keys[child] : high)
+        subtree,
+        low: child > 0 ? node.keys[child - 1] : low,
+        high: child < node.count ? node.keys[child] : high
+      )
     }
   }
 

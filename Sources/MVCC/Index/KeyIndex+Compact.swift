@@ -13,7 +13,9 @@ extension KeyIndex {
   /// nil), until it has looked at and dropped about `workMax` keys and changes together. Adds the
   /// dropped changes to `dropped`. Returns the cursor of the next step, or nil after the last key.
   package func compactStep(
-    at revision: Int64, from cursor: CompactionCursor?, workMax: Int,
+    at revision: Int64,
+    from cursor: CompactionCursor?,
+    workMax: Int,
     into dropped: inout [ChangeRevision]
   ) -> CompactionCursor? {
     var emptied: [KeyPointer] = []
@@ -29,7 +31,9 @@ extension KeyIndex {
         if outcome == .emptied { emptied.append(record.pointer) }
         if outcome == .unfinished || work >= workMax {
           next = CompactionCursor(
-            key: [UInt8](record.key), isInclusive: outcome == .unfinished)
+            key: [UInt8](record.key),
+            isInclusive: outcome == .unfinished
+          )
           break walk
         }
         position += 1

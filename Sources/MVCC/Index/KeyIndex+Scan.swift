@@ -7,7 +7,9 @@ extension KeyIndex {
   /// come next.
   @inline(__always)
   func scan(
-    _ span: KeySpan, at revision: Int64, after start: UnsafeRawBufferPointer? = nil,
+    _ span: KeySpan,
+    at revision: Int64,
+    after start: UnsafeRawBufferPointer? = nil,
     _ body: (KeyRecord, KeyChange) -> Bool
   ) {
     if span.shape == .single {

@@ -3,7 +3,10 @@ extension KeyIndex {
   /// Notes that `key` was put. Returns the life that the key is in after it: where it began and its
   /// version, and whether the key was on a lease before.
   package func put(
-    _ key: UnsafeRawBufferPointer, main: Int64, sub: UInt32, hasLease: Bool
+    _ key: UnsafeRawBufferPointer,
+    main: Int64,
+    sub: UInt32,
+    hasLease: Bool
   ) -> (createMain: Int64, version: Int64, hadLease: Bool) {
     let place = descend(key)
     let change = KeyChange(main: main, sub: sub, isTombstone: false)
@@ -33,7 +36,10 @@ extension KeyIndex {
     precondition(record.isLive, "a key to delete is deleted already")
     let hadLease = record.hasLease
     record.append(
-      KeyChange(main: main, sub: sub, isTombstone: true), createMain: 0, version: 0)
+      KeyChange(main: main, sub: sub, isTombstone: true),
+      createMain: 0,
+      version: 0
+    )
     record.hasLease = false
     setLive(false, leaf: place.leaf, position: place.position)
     return hadLease
@@ -41,7 +47,10 @@ extension KeyIndex {
 
   /// Notes a change read back from storage. Changes must come in ascending order of revision.
   package func restore(
-    _ key: UnsafeRawBufferPointer, _ change: KeyChange, createMain: Int64, version: Int64,
+    _ key: UnsafeRawBufferPointer,
+    _ change: KeyChange,
+    createMain: Int64,
+    version: Int64,
     hasLease: Bool
   ) {
     let place = descend(key)
@@ -126,7 +135,9 @@ extension KeyIndex {
       left.next = right
       let shared = commonPrefixLength(left.keys[cut - 1].bytes, right.keys[0].bytes)
       separator = .makeSeparator(
-        UnsafeRawBufferPointer(rebasing: right.keys[0].bytes[0...shared]), in: slab)
+        UnsafeRawBufferPointer(rebasing: right.keys[0].bytes[0...shared]),
+        in: slab
+      )
     } else {
       let cut = isRightmost ? left.count - 2 : left.count / 2
       separator = left.keys[cut]

@@ -197,12 +197,18 @@ struct KeyRecord {
   /// A tombstone exactly at `revision` stays until a later compaction, so that a watch opened
   /// there still sees the delete.
   func compact(
-    at revision: Int64, countMax: Int, into dropped: inout [ChangeRevision]
+    at revision: Int64,
+    countMax: Int,
+    into dropped: inout [ChangeRevision]
   ) -> Compacted {
     if let old = history {
       let isNewestKept = modMain <= revision
       let step = old.compacted(
-        at: revision, keepingLast: !isNewestKept, countMax: countMax, into: &dropped)
+        at: revision,
+        keepingLast: !isNewestKept,
+        countMax: countMax,
+        into: &dropped
+      )
       history = step.history
       if !step.isDone { return .unfinished }
     }

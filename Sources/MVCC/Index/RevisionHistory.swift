@@ -1,7 +1,7 @@
 import Base
 
 #if canImport(Glibc)
-  import Glibc
+import Glibc
 #endif
 
 /// The older changes of one key in ascending order, in one block that grows in place:
@@ -114,10 +114,13 @@ struct RevisionHistory {
   /// Drops, oldest first and at most `countMax`, what compaction at `revision` leaves unreachable,
   /// and adds it to `dropped`. No history, and the memory freed, when nothing is left.
   ///
-  /// - Parameter keepingLast: whether the newest change at or before `revision` is among these and
-  ///   stays, unless it is a tombstone before `revision`.
+  /// With `keepingLast` the newest change at or before `revision` is among these and stays, unless
+  /// it is a tombstone before `revision`.
   func compacted(
-    at revision: Int64, keepingLast: Bool, countMax: Int, into dropped: inout [ChangeRevision]
+    at revision: Int64,
+    keepingLast: Bool,
+    countMax: Int,
+    into dropped: inout [ChangeRevision]
   ) -> (history: RevisionHistory?, isDone: Bool) {
     var target = upperBound(revision)
     if keepingLast && target > first {

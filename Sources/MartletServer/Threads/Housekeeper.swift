@@ -68,7 +68,7 @@ private final class HousekeeperLoop: @unchecked Sendable {
   /// How many keys one step of a compaction looks at.
   private static let compactionStepKeys = 1000
   /// Pause between steps, so that a compaction leaves the machine to the requests.
-  private static let compactionPauseNanoseconds: UInt64 = 200_000
+  private static let compactionPauseNanoseconds: UInt64 = 1_000_000
 
   init(
     store: Store, metrics: DiskMetrics, report: @escaping @Sendable (Housekeeper.Report) -> Void

@@ -4,10 +4,12 @@ import Log
 import Replica
 import Synchronization
 
-/// The thread that owns the log: writes what the replica hands over and says when it is durable.
+/// Owns the log: writes what the replica hands over and says when it is durable.
 ///
-/// Everything that waits is written together and synced once: while the disk works, the next
-/// batch gathers. A second thread prepares segments ahead, so that moving on to one costs nothing.
+/// `post` leaves the work to the writer's thread, where everything that waits is written together
+/// and synced once: while the disk works, the next batch gathers. `writeNow` does it on the caller's
+/// thread, which saves two hand-overs when there is little to write. Another thread prepares
+/// segments ahead, so that moving on to one costs nothing.
 final class LogWriter: Sendable {
   enum Work: Sendable {
     case write(ReplicaOutput.Write)
@@ -27,7 +29,7 @@ final class LogWriter: Sendable {
 
   private let mailbox = Mailbox<Work>()
   private let preparations = Mailbox<Void>()
-  private let isStopping: StopFlag
+  private let worker: LogWriterWorker
   private let thread: WorkerThread
   private let preparer: WorkerThread
 
@@ -35,8 +37,7 @@ final class LogWriter: Sendable {
     log: SegmentedLog<PosixFileSystem>, metrics: DiskMetrics,
     report: @escaping @Sendable (Report) -> Void
   ) {
-    let (mailbox, preparations, flag) = (mailbox, preparations, StopFlag())
-    isStopping = flag
+    let (mailbox, preparations) = (mailbox, preparations)
     let segments = log.preparer
     preparer = WorkerThread(name: "martlet-segment") {
       while preparations.takeOne() != nil {
@@ -44,8 +45,9 @@ final class LogWriter: Sendable {
         try? segments.prepare()
       }
     }
-    let worker = LogWriterLoop(
-      log: log, metrics: metrics, preparations: preparations, isStopping: flag, report: report)
+    let worker = LogWriterWorker(
+      log: log, metrics: metrics, preparations: preparations, report: report)
+    self.worker = worker
     thread = WorkerThread(name: "martlet-log") {
       worker.run(mailbox)
     }
@@ -55,92 +57,116 @@ final class LogWriter: Sendable {
     mailbox.post(work)
   }
 
+  /// Makes the writes durable here and now. Only for a caller that waits for none of what it posted
+  /// before, so that the order is kept. Returns false, with nothing written, when the disk refuses
+  /// or the thread is at work: post them then.
+  func writeNow(_ writes: [ReplicaOutput.Write]) -> Bool {
+    worker.writeNow(writes)
+  }
+
   /// Writes what was posted, unless the disk refuses it, then ends the threads.
   func stop() {
     mailbox.post(.stop)
-    isStopping.set()
+    worker.giveUp()
     thread.join()
     preparations.close()
     preparer.join()
   }
 }
 
-/// Tells a thread that waits for its disk to give up.
-private final class StopFlag: Sendable {
-  private let flag = Atomic<Bool>(false)
+/// What the writer's thread does, and `writeNow` beside it: one at a time.
+private final class LogWriterWorker: Sendable {
+  private struct State {
+    let log: SegmentedLog<PosixFileSystem>
+    /// What was given and is not durable yet, in order.
+    var undurable: [ReplicaOutput.Write] = []
+    /// The newest mark that the log has not recorded yet.
+    var release: LogMark?
+  }
 
-  func set() { flag.store(true, ordering: .relaxed) }
-  var isSet: Bool { flag.load(ordering: .relaxed) }
-}
-
-/// The body of the log writer's thread.
-private final class LogWriterLoop: @unchecked Sendable {
-  // Used on the log writer's thread only.
-  private let log: SegmentedLog<PosixFileSystem>
+  private let state: Mutex<State>
   private let metrics: DiskMetrics
   private let preparations: Mailbox<Void>
-  private let isStopping: StopFlag
   private let report: @Sendable (LogWriter.Report) -> Void
-  /// What was given and is not durable yet, in order.
-  private var undurable: [ReplicaOutput.Write] = []
-  /// The newest mark that the log has not recorded yet.
-  private var release: LogMark?
-  private var hasStopped = false
+  private let isGivingUp = Atomic<Bool>(false)
 
   /// How long to wait before trying a refusing disk again.
   private static let retryNanoseconds = 250_000_000
 
   init(
     log: SegmentedLog<PosixFileSystem>, metrics: DiskMetrics, preparations: Mailbox<Void>,
-    isStopping: StopFlag, report: @escaping @Sendable (LogWriter.Report) -> Void
+    report: @escaping @Sendable (LogWriter.Report) -> Void
   ) {
-    self.log = log
+    state = Mutex(State(log: log))
     self.metrics = metrics
     self.preparations = preparations
-    self.isStopping = isStopping
     self.report = report
+  }
+
+  /// Tells a thread that waits for its disk not to.
+  func giveUp() {
+    isGivingUp.store(true, ordering: .relaxed)
   }
 
   func run(_ mailbox: Mailbox<LogWriter.Work>) {
     var work: [LogWriter.Work] = []
+    var hasStopped = false
     while !hasStopped {
       mailbox.takeAll(into: &work)
-      for item in work {
-        switch item {
-        case .write(let write): undurable.append(write)
-        case .release(let mark): release = mark
-        case .stop: hasStopped = true
+      state.withLock { state in
+        for item in work {
+          switch item {
+          case .write(let write): state.undurable.append(write)
+          case .release(let mark): state.release = mark
+          case .stop: hasStopped = true
+          }
         }
+        writeAll(&state)
       }
-      writeAll()
-      if log.needsPreparation { preparations.post(()) }
     }
   }
 
+  func writeNow(_ writes: [ReplicaOutput.Write]) -> Bool {
+    state.withLockIfAvailable { state in
+      guard state.undurable.isEmpty else { return false }
+      state.undurable = writes
+      do throws(LogError) {
+        try write(&state)
+        return true
+      } catch {
+        // The thread meets the error again, and deals with it.
+        state.undurable = []
+        return false
+      }
+    } ?? false
+  }
+
   /// Makes everything that waits durable, however long the disk takes to accept it.
-  private func writeAll() {
+  private func writeAll(_ state: inout State) {
     var isStalled = false
     while true {
       do throws(LogError) {
-        if isStalled { try log.reopen() }
-        try writeOnce()
+        if isStalled { try state.log.reopen() }
+        if let last = try write(&state) { report(.persisted(through: last)) }
         if isStalled { report(.recovered) }
         return
       } catch {
         if !isStalled { report(.stalled(error)) }
         isStalled = true
-        if isStopping.isSet { return }
+        if isGivingUp.load(ordering: .relaxed) { return }
         var pause = timespec(tv_sec: 0, tv_nsec: Self.retryNanoseconds)
         nanosleep(&pause, nil)
       }
     }
   }
 
-  /// Appends what waits, syncs once, and reports. When it throws, nothing of what waits counts as
-  /// written, and all of it is appended again after `reopen`.
-  private func writeOnce() throws(LogError) {
-    for write in undurable { try log.append(write.batch) }
-    if let mark = release {
+  /// Appends what waits and syncs once; returns the last write's sequence. When it throws, nothing
+  /// of what waits counts as written, and all of it is appended again after `reopen`.
+  @discardableResult
+  private func write(_ state: inout State) throws(LogError) -> UInt64? {
+    let log = state.log
+    for write in state.undurable { try log.append(write.batch) }
+    if let mark = state.release {
       let snapshot = mark.snapshotMark
       try log.recordSnapshot(
         index: snapshot.index, term: snapshot.term, confState: snapshot.confState)
@@ -148,14 +174,14 @@ private final class LogWriterLoop: @unchecked Sendable {
     let start = MonotonicTime.now
     try log.sync()
     metrics.syncs.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
-    if let last = undurable.last {
-      for write in undurable { metrics.bytesWritten.add(write.batch.byteCount) }
-      undurable.removeAll(keepingCapacity: true)
-      report(.persisted(through: last.sequence))
-    }
-    if let mark = release {
+    let last = state.undurable.last?.sequence
+    for write in state.undurable { metrics.bytesWritten.add(write.batch.byteCount) }
+    state.undurable.removeAll(keepingCapacity: true)
+    if let mark = state.release {
       log.release(through: mark.index)
-      release = nil
+      state.release = nil
     }
+    if log.needsPreparation { preparations.post(()) }
+    return last
   }
 }

@@ -161,21 +161,45 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
   }
 
+  /// A write of no more than this is made on this thread.
+  private static let inlineWriteBytesMax = 16 << 10
+
   /// Runs the machine and carries out what it says.
   private func takeTurn() {
-    let output = machine.turn()
-    for write in output.writes { logWriter.post(.write(write)) }
-    if let mark = output.release { logWriter.post(.release(mark)) }
-    if let flush = output.flush { housekeeper.post(.flush(flush)) }
-    if output.hasCompaction { housekeeper.post(.compact) }
+    while takeOneTurn() {}
     publish()
     for (loop, queue) in machine.replies.enumerated() where !queue.isEmpty {
       outlets.answers(loop, queue.take())
     }
+    flushForWaiters()
+  }
+
+  /// Returns whether there is more to do at once.
+  private func takeOneTurn() -> Bool {
+    let isIdle = !machine.hasWritesUnderWay
+    let output = machine.turn()
+    let isDurable = isIdle && write(inline: output.writes)
+    if !isDurable {
+      for write in output.writes { logWriter.post(.write(write)) }
+    }
+    if let mark = output.release { logWriter.post(.release(mark)) }
+    if let flush = output.flush { housekeeper.post(.flush(flush)) }
+    if output.hasCompaction { housekeeper.post(.compact) }
     if !output.readyReads.isEmpty || !output.lostReads.isEmpty {
       outlets.reads(output.readyReads, output.lostReads)
     }
-    flushForWaiters()
+    return isDurable
+  }
+
+  /// Writes little things on this thread, when nobody but this member waits for it: a cluster of
+  /// several needs its heartbeats while the disk works. Returns false when it is not to be.
+  private func write(inline writes: [ReplicaOutput.Write]) -> Bool {
+    guard let last = writes.last, machine.isAlone,
+      writes.reduce(0, { $0 + $1.batch.byteCount }) <= Self.inlineWriteBytesMax,
+      logWriter.writeNow(writes)
+    else { return false }
+    machine.persisted(through: last.sequence)
+    return true
   }
 
   private func publish() {

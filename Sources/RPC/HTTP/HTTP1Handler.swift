@@ -39,7 +39,7 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
 
   func handlerAdded(context: ChannelHandlerContext) {
     channel = context.channel
-    loop.enter(self)
+    loop.enter(self, context.channel)
     // The first request is under way: its first bytes chose this handler.
     startTimeout(context, configuration.requestArrivalTimeout)
   }
@@ -48,7 +48,6 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
     timeout?.cancel()
     if case .answering(let task) = state { task.cancel() }
     state = .idle
-    loop.leave(self)
     context.fireChannelInactive()
   }
 

@@ -22,7 +22,7 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
   func handlerAdded(context: ChannelHandlerContext) {
     let channel = context.channel
     self.channel = channel
-    loop.enter(self)
+    loop.enter(self, channel)
     timeout = context.eventLoop.scheduleTask(in: loop.configuration.firstBytesTimeout) {
       channel.close(promise: nil)
     }
@@ -38,7 +38,6 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
 
   func channelInactive(context: ChannelHandlerContext) {
     timeout?.cancel()
-    loop.leave(self)
     context.fireChannelInactive()
   }
 
@@ -63,7 +62,7 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
     let pipeline = context.pipeline.syncOperations
     do {
       if isHTTP2 {
-        try pipeline.addHandler(ServerConnection.start(on: loop, peer: peer))
+        try pipeline.addHandler(ServerConnection.start(on: loop, channel: context.channel, peer: peer))
       } else {
         try pipeline.configureHTTPServerPipeline(
           withPipeliningAssistance: true, withErrorHandling: true)

@@ -122,8 +122,11 @@ package final class RPCServerLoop: @unchecked Sendable {
 
 // Connections.
 extension RPCServerLoop {
-  func enter(_ connection: any DrainableConnection) {
+  /// Keeps the connection in the table until it leaves or its channel is closed. (A channel that is
+  /// closed before it was registered never becomes inactive, so the handlers do not hear of it.)
+  func enter(_ connection: any DrainableConnection, _ channel: any Channel) {
     connections[ObjectIdentifier(connection)] = connection
+    channel.closeFuture.assumeIsolated().whenComplete { _ in self.leave(connection) }
     startSweep()
     if isDraining { connection.drain() }
   }

@@ -1,0 +1,64 @@
+import Base
+import Storage
+import Synchronization
+
+/// A rule that the harness breaks on purpose, to show that the simulation would notice.
+enum BrokenRule: CaseIterable, Sendable {
+  /// A write is reported durable when it was appended and before any sync.
+  case persistedBeforeSync
+  /// A write whose sync failed is reported durable.
+  case failedSyncCounts
+  /// A flush writes its revisions and not how far the log is applied.
+  case flushWithoutMark
+  /// The log forgets what was applied and not yet flushed.
+  case releaseTooEarly
+  /// A flush writes how far the log is applied first, and the revisions in a second transaction.
+  case flushInTwoHalves
+}
+
+/// The store's file of a simulated member, which may lose what a broken rule says.
+final class SimulatedStorage: RevisionStorage {
+  private let memory: MemoryStorage
+  private let broken: BrokenRule?
+  private let isFirstHalf = Atomic<Bool>(true)
+
+  init(_ disk: MemoryDisk, _ broken: BrokenRule?) {
+    memory = MemoryStorage(disk: disk)
+    self.broken = broken
+  }
+
+  func setCommitFault(_ error: StorageError?) { memory.setCommitFault(error) }
+
+  func commit(_ batch: RevisionBatch) throws(StorageError) {
+    var batch = batch
+    switch broken {
+    case .flushWithoutMark:
+      batch.metadata.removeAll { $0.key == "replica.applied" }
+    case .flushInTwoHalves:
+      if !batch.metadata.isEmpty, isFirstHalf.exchange(false, ordering: .relaxed) {
+        try memory.commit(RevisionBatch(metadata: batch.metadata))
+        // The flusher comes back for the second half, unless the power goes before.
+        throw .io(during: "commit", code: 5, reason: "half is written")
+      }
+      isFirstHalf.store(true, ordering: .relaxed)
+    default: break
+    }
+    try memory.commit(batch)
+  }
+
+  func makeReader() -> RevisionReader { memory.makeReader() }
+  func metadata(_ key: String) throws(StorageError) -> [UInt8]? { try memory.metadata(key) }
+  func scan(
+    from first: ChangeRevision,
+    through last: ChangeRevision,
+    _ visit: RevisionVisitor
+  ) throws(StorageError) {
+    try memory.scan(from: first, through: last, visit)
+  }
+  var bytesOnDisk: Int { memory.bytesOnDisk }
+  var bytesInUse: Int { memory.bytesInUse }
+  func copyCompacted(to path: String) throws(StorageError) { try memory.copyCompacted(to: path) }
+  func defragment() throws(StorageError) { try memory.defragment() }
+  func install(from path: String) throws(StorageError) { try memory.install(from: path) }
+  func dropResidentPages() {}
+}

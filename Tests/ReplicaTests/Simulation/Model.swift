@@ -1,0 +1,165 @@
+import Base
+import Proto
+import Replica
+
+/// The store by the simplest means: for each key, in order of keys, all that it ever was.
+struct Model {
+  struct Version {
+    var main: Int64
+    /// Nil from a delete on.
+    var pair: Mvccpb.KeyValue?
+  }
+
+  private(set) var history: [(key: [UInt8], versions: [Version])] = []
+  private(set) var current: Int64 = 1
+  private(set) var compacted: Int64 = -1
+
+  private func position(of key: [UInt8]) -> Int {
+    history.firstIndex { !$0.key.lexicographicallyPrecedes(key) } ?? history.count
+  }
+
+  private mutating func note(_ key: [UInt8], _ version: Version) {
+    let place = position(of: key)
+    if place == history.count || history[place].key != key {
+      history.insert((key, []), at: place)
+    }
+    history[place].versions.append(version)
+  }
+
+  /// The pairs of a range at a revision, in order.
+  func pairs(_ key: [UInt8], _ end: [UInt8], at revision: Int64) -> [Mvccpb.KeyValue] {
+    history.compactMap { entry in
+      let isInside =
+        end.isEmpty
+        ? entry.key == key
+        : !entry.key.lexicographicallyPrecedes(key)
+          && (end == [0] || entry.key.lexicographicallyPrecedes(end))
+      return isInside ? entry.versions.last { $0.main <= revision }?.pair : nil
+    }
+  }
+
+  func range(
+    _ request: Etcdserverpb.RangeRequest,
+    header revision: Int64
+  ) -> Etcdserverpb.RangeResponse {
+    let found = pairs(
+      request.key,
+      request.rangeEnd,
+      at: request.revision > 0 ? request.revision : revision
+    )
+    var response = Etcdserverpb.RangeResponse()
+    response.header = Etcdserverpb.ResponseHeader(revision: revision)
+    response.kvs = found
+    response.count = Int64(found.count)
+    return response
+  }
+
+  private mutating func put(
+    _ request: Etcdserverpb.PutRequest,
+    _ main: Int64
+  ) -> Etcdserverpb.PutResponse {
+    let previous = pairs(request.key, [], at: main).first
+    note(
+      request.key,
+      Version(
+        main: main,
+        pair: Mvccpb.KeyValue(
+          key: request.key,
+          createRevision: previous?.createRevision ?? main,
+          modRevision: main,
+          version: (previous?.version ?? 0) + 1,
+          value: request.value
+        )
+      )
+    )
+    return Etcdserverpb.PutResponse(
+      header: Etcdserverpb.ResponseHeader(revision: main),
+      prevKV: request.prevKV ? previous : nil
+    )
+  }
+
+  private mutating func delete(
+    _ request: Etcdserverpb.DeleteRangeRequest,
+    _ main: Int64
+  ) -> Etcdserverpb.DeleteRangeResponse {
+    let found = pairs(request.key, request.rangeEnd, at: main)
+    for pair in found { note(pair.key, Version(main: main, pair: nil)) }
+    return Etcdserverpb.DeleteRangeResponse(
+      deleted: Int64(found.count),
+      prevKVs: request.prevKV ? found : []
+    )
+  }
+}
+
+// What a request does and is answered. Headers hold the revision only.
+extension Model {
+  mutating func apply(_ request: Etcdserverpb.PutRequest) -> Etcdserverpb.PutResponse {
+    current += 1
+    return put(request, current)
+  }
+
+  mutating func apply(
+    _ request: Etcdserverpb.DeleteRangeRequest
+  ) -> Etcdserverpb.DeleteRangeResponse {
+    var response = delete(request, current + 1)
+    if response.deleted > 0 { current += 1 }
+    response.header = Etcdserverpb.ResponseHeader(revision: current)
+    return response
+  }
+
+  mutating func apply(
+    _ request: Etcdserverpb.CompactionRequest
+  ) throws(RequestError) -> Etcdserverpb.CompactionResponse {
+    if request.revision <= compacted { throw .compacted }
+    if request.revision > current { throw .futureRevision }
+    compacted = request.revision
+    return Etcdserverpb.CompactionResponse(header: Etcdserverpb.ResponseHeader(revision: current))
+  }
+
+  mutating func apply(_ request: Etcdserverpb.TxnRequest) -> Etcdserverpb.TxnResponse {
+    let main = current + 1
+    let succeeded = request.compare.allSatisfy(holds)
+    var response = Etcdserverpb.TxnResponse()
+    response.succeeded = succeeded
+    var now = current
+    for operation in succeeded ? request.success : request.failure {
+      switch operation.request {
+      case .requestPut(let put):
+        now = main
+        response.responses.append(.init(response: .responsePut(self.put(put, main))))
+      case .requestDeleteRange(let delete):
+        var answer = self.delete(delete, main)
+        if answer.deleted > 0 { now = main }
+        answer.header = Etcdserverpb.ResponseHeader(revision: now)
+        response.responses.append(.init(response: .responseDeleteRange(answer)))
+      case .requestRange(let range):
+        response.responses.append(.init(response: .responseRange(self.range(range, header: now))))
+      case .requestTxn, nil:
+        preconditionFailure("the simulation makes no such operation")
+      }
+    }
+    current = now
+    response.header = Etcdserverpb.ResponseHeader(revision: now)
+    return response
+  }
+
+  private func holds(_ compare: Etcdserverpb.Compare) -> Bool {
+    let pair = pairs(compare.key, [], at: current).first
+    func order(_ left: Int64, _ right: Int64) -> Bool {
+      switch compare.result {
+      case .equal: left == right
+      case .notEqual: left != right
+      case .less: left < right
+      default: left > right
+      }
+    }
+    switch compare.targetUnion {
+    case .version(let given): return order(pair?.version ?? 0, given)
+    case .modRevision(let given): return order(pair?.modRevision ?? 0, given)
+    case .createRevision(let given): return order(pair?.createRevision ?? 0, given)
+    case .value(let given):
+      return pair.map { ($0.value == given) == (compare.result == .equal) } ?? false
+    default: preconditionFailure("the simulation makes no such compare")
+    }
+  }
+}
