@@ -14,16 +14,18 @@ let hotPath: [SwiftSetting] =
   : [
     .unsafeFlags(
       ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
-      .when(configuration: .release))
+      .when(configuration: .release)
+    )
   ]
 
-let strict: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  .treatAllWarnings(as: .error),
-] + hotPath
+let strict: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+  ] + hotPath
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
@@ -51,7 +53,11 @@ let package = Package(
     // C
     .target(name: "CSupport"),
     .target(name: "CProto", linkerSettings: [.linkedLibrary("protobuf-c")]),
-    .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(
+      name: "CNghttp2",
+      pkgConfig: "libnghttp2",
+      providers: [.apt(["libnghttp2-dev"])]
+    ),
     .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -62,25 +68,35 @@ let package = Package(
     .target(
       name: "RPC",
       dependencies: ["Base", "Proto", "HTTP2", "CZlib", nioCore, nioPosix, nioHTTP1],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .target(
-      name: "Log", dependencies: ["Base", "CSupport"], exclude: ["FORMAT.md"],
-      swiftSettings: strict),
+      name: "Log",
+      dependencies: ["Base", "CSupport"],
+      exclude: ["FORMAT.md"],
+      swiftSettings: strict
+    ),
     .target(name: "Storage", dependencies: ["Base", "CLMDB"], swiftSettings: strict),
     .target(
       name: "Raft",
       dependencies: ["Base", .product(name: "DequeModule", package: "swift-collections")],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .target(
-      name: "MVCC", dependencies: ["Base", "Proto", "Storage", "CSupport"], swiftSettings: strict),
+      name: "MVCC",
+      dependencies: ["Base", "Proto", "Storage", "CSupport"],
+      swiftSettings: strict
+    ),
     .target(
       name: "Membership",
       dependencies: ["Base", .product(name: "Crypto", package: "swift-crypto")],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .target(
       name: "Replica",
       dependencies: ["Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage"],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .target(
       name: "MartletServer",
       dependencies: [
@@ -89,11 +105,15 @@ let package = Package(
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Yams", package: "Yams"),
       ],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
 
     // Executables: flags, then one call
     .executableTarget(
-      name: "martlet", dependencies: ["MartletServer", logging], swiftSettings: strict),
+      name: "martlet",
+      dependencies: ["MartletServer", logging],
+      swiftSettings: strict
+    ),
     .executableTarget(
       name: "martlet-bench",
       dependencies: [
@@ -101,36 +121,56 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
 
     // Tests
     .testTarget(name: "BaseTests", dependencies: ["Base"], swiftSettings: strict),
     .testTarget(name: "ProtoTests", dependencies: ["Base", "Proto"], swiftSettings: strict),
     .testTarget(
-      name: "HTTP2Tests", dependencies: ["Base", "HTTP2", nioCore, nioEmbedded],
-      swiftSettings: strict),
+      name: "HTTP2Tests",
+      dependencies: ["Base", "HTTP2", nioCore, nioEmbedded],
+      swiftSettings: strict
+    ),
     .testTarget(
-      name: "RPCTests", dependencies: ["Base", "Proto", "HTTP2", "RPC", nioCore, nioPosix],
-      swiftSettings: strict),
-    .testTarget(name: "LogTests", dependencies: ["Base", "Log", "CSupport"], swiftSettings: strict),
+      name: "RPCTests",
+      dependencies: ["Base", "Proto", "HTTP2", "RPC", nioCore, nioPosix],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "LogTests",
+      dependencies: ["Base", "Log", "CSupport"],
+      swiftSettings: strict
+    ),
     .testTarget(name: "StorageTests", dependencies: ["Base", "Storage"], swiftSettings: strict),
     .testTarget(
-      name: "RaftTests", dependencies: ["Base", "Raft"], exclude: ["testdata"],
-      swiftSettings: strict),
+      name: "RaftTests",
+      dependencies: ["Base", "Raft"],
+      exclude: ["testdata"],
+      swiftSettings: strict
+    ),
     .testTarget(
-      name: "MVCCTests", dependencies: ["Base", "Proto", "Storage", "MVCC"], swiftSettings: strict),
+      name: "MVCCTests",
+      dependencies: ["Base", "Proto", "Storage", "MVCC"],
+      swiftSettings: strict
+    ),
     .testTarget(
-      name: "MembershipTests", dependencies: ["Base", "Membership"], swiftSettings: strict),
+      name: "MembershipTests",
+      dependencies: ["Base", "Membership"],
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "ReplicaTests",
       dependencies: [
         "Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage", "Replica",
       ],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "MartletServerTests",
       dependencies: ["Base", "Proto", "RPC", "Replica", "MartletServer", logging],
-      swiftSettings: strict),
+      swiftSettings: strict
+    ),
     .testTarget(name: "HouseTests", swiftSettings: strict),
   ]
 )

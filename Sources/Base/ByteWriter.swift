@@ -1,5 +1,5 @@
 #if canImport(Glibc)
-  import Glibc
+import Glibc
 #endif
 
 /// A buffer that grows as bytes are appended: what every encoder of the project writes to.
@@ -127,7 +127,11 @@ extension ByteWriter {
     let target = reserve(10)
     var length = 0
     while rest >= 0x80 {
-      target.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, toByteOffset: length, as: UInt8.self)
+      target.storeBytes(
+        of: UInt8(truncatingIfNeeded: rest) | 0x80,
+        toByteOffset: length,
+        as: UInt8.self
+      )
       rest >>= 7
       length += 1
     }

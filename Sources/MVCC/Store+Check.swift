@@ -36,10 +36,17 @@ extension Store {
   ) throws(StoreError) {
     var keys = TxnKeyCount()
     try check(request, maxOperations: maxOperations, depth: 0, &keys)
-    if keys.puts > 0 && keys.puts + keys.deletes > 1 {
-      var conflicts = TxnKeyConflicts(keys)
-      if conflicts.exist(in: request) { throw .duplicateKey }
+    if keys.puts == 0 || keys.puts + keys.deletes < 2 { return }
+    if keys.txns == 0 && keys.puts + keys.deletes <= TxnKeyConflicts.pairwiseMax {
+      if TxnKeyConflicts.existPairwise(in: request.success)
+        || TxnKeyConflicts.existPairwise(in: request.failure)
+      {
+        throw .duplicateKey
+      }
+      return
     }
+    var conflicts = TxnKeyConflicts(keys)
+    if conflicts.exist(in: request) { throw .duplicateKey }
   }
 
   private static func check(
@@ -51,21 +58,28 @@ extension Store {
     let used = max(request.compare.count, request.success.count, request.failure.count)
     if used > maxOperations || depth > txnDepthMax { throw .tooManyOperations }
     for compare in request.compare where compare.key.isEmpty { throw .keyNotProvided }
-    for branch in [request.success, request.failure] {
-      for operation in branch {
-        switch operation.request {
-        case .requestRange(let range): try check(range)
-        case .requestPut(let put):
-          try check(put)
-          keys.puts += 1
-        case .requestDeleteRange(let delete):
-          try check(delete)
-          keys.deletes += 1
-        case .requestTxn(let nested):
-          keys.txns += 1
-          try check(nested, maxOperations: maxOperations - used, depth: depth + 1, &keys)
-        case nil: throw .keyNotFound
-        }
+    let rest = maxOperations - used
+    try check(request.success, maxOperations: rest, depth: depth, &keys)
+    try check(request.failure, maxOperations: rest, depth: depth, &keys)
+  }
+
+  private static func check(
+    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>, maxOperations: Int, depth: Int,
+    _ keys: inout TxnKeyCount
+  ) throws(StoreError) {
+    for operation in operations {
+      switch operation.request {
+      case .requestRange(let range): try check(range)
+      case .requestPut(let put):
+        try check(put)
+        keys.puts += 1
+      case .requestDeleteRange(let delete):
+        try check(delete)
+        keys.deletes += 1
+      case .requestTxn(let nested):
+        keys.txns += 1
+        try check(nested, maxOperations: maxOperations, depth: depth + 1, &keys)
+      case nil: throw .keyNotFound
       }
     }
   }
@@ -73,13 +87,17 @@ extension Store {
   /// Whether the txn, nested ones included, can write nothing whichever branches it takes. Such a
   /// txn is a read and needs no log entry.
   package static func isReadOnly(_ request: Etcdserverpb.TxnRequest.View) -> Bool {
-    for branch in [request.success, request.failure] {
-      for operation in branch {
-        switch operation.request {
-        case .requestRange, nil: continue
-        case .requestPut, .requestDeleteRange: return false
-        case .requestTxn(let nested): if !isReadOnly(nested) { return false }
-        }
+    isReadOnly(request.success) && isReadOnly(request.failure)
+  }
+
+  private static func isReadOnly(
+    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>
+  ) -> Bool {
+    for operation in operations {
+      switch operation.request {
+      case .requestRange, nil: continue
+      case .requestPut, .requestDeleteRange: return false
+      case .requestTxn(let nested): if !isReadOnly(nested) { return false }
       }
     }
     return true
@@ -96,16 +114,21 @@ extension Store {
     _ request: Etcdserverpb.TxnRequest.View,
     _ ranges: inout Int
   ) -> Bool {
-    for branch in [request.success, request.failure] {
-      for operation in branch {
-        switch operation.request {
-        case .requestRange(let range):
-          if !range.serializable { return false }
-          ranges += 1
-        case .requestTxn(let nested):
-          if !allRangesSerializable(nested, &ranges) { return false }
-        case .requestPut, .requestDeleteRange, nil: return false
-        }
+    allRangesSerializable(request.success, &ranges)
+      && allRangesSerializable(request.failure, &ranges)
+  }
+
+  private static func allRangesSerializable(
+    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>, _ ranges: inout Int
+  ) -> Bool {
+    for operation in operations {
+      switch operation.request {
+      case .requestRange(let range):
+        if !range.serializable { return false }
+        ranges += 1
+      case .requestTxn(let nested):
+        if !allRangesSerializable(nested, &ranges) { return false }
+      case .requestPut, .requestDeleteRange, nil: return false
       }
     }
     return true

@@ -65,6 +65,34 @@ struct TxnKeyConflicts {
     return false
   }
 
+  /// Writes up to this many, in a txn without nested ones, are compared each with each.
+  static let pairwiseMax = 16
+
+  /// The same for one list without nested txns, by comparing each with each.
+  static func existPairwise(in list: RepeatedView<Etcdserverpb.RequestOp.View>) -> Bool {
+    for (position, operation) in list.enumerated() {
+      guard case .requestPut(let put) = operation.request else { continue }
+      for (otherPosition, other) in list.enumerated() where otherPosition != position {
+        switch other.request {
+        case .requestPut(let otherPut):
+          if compareKeys(put.key, otherPut.key) == 0 { return true }
+        case .requestDeleteRange(let delete):
+          if covers(delete, put.key) { return true }
+        case .requestRange, .requestTxn, nil: continue
+        }
+      }
+    }
+    return false
+  }
+
+  private static func covers(
+    _ delete: Etcdserverpb.DeleteRangeRequest.View, _ key: UnsafeRawBufferPointer
+  ) -> Bool {
+    let order = compareKeys(delete.key, key)
+    if delete.rangeEnd.isEmpty { return order == 0 }
+    return order <= 0 && compareKeys(key, delete.rangeEnd) < 0
+  }
+
   private mutating func collectKeys(_ request: Etcdserverpb.TxnRequest.View) {
     for branch in [request.success, request.failure] {
       for operation in branch {

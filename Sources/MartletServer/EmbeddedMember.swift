@@ -37,8 +37,13 @@ public final class EmbeddedMember: Sendable {
   static let requestOverheadBytes = 512 << 10
 
   private init(
-    runtime: MemberRuntime, server: RPCServer, group: MultiThreadedEventLoopGroup,
-    clientAddresses: [String], compaction: AutoCompaction?, health: HealthStatus, logger: Logger
+    runtime: MemberRuntime,
+    server: RPCServer,
+    group: MultiThreadedEventLoopGroup,
+    clientAddresses: [String],
+    compaction: AutoCompaction?,
+    health: HealthStatus,
+    logger: Logger
   ) {
     self.runtime = runtime
     self.server = server
@@ -53,7 +58,8 @@ public final class EmbeddedMember: Sendable {
   ///
   /// Throws `ConfigurationError`, or an error whose description says what is wrong and where.
   public static func start(
-    _ configuration: ServerConfiguration, logger: Logger
+    _ configuration: ServerConfiguration,
+    logger: Logger
   ) async throws -> EmbeddedMember {
     let resolved = try configuration.resolve()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoopCount)
@@ -70,11 +76,17 @@ public final class EmbeddedMember: Sendable {
             "martlet": "\(Version.martlet)", "name": "\(configuration.name)",
             "member": "\(context.memberID)", "cluster": "\(context.clusterID)",
             "addresses": "\(addresses.joined(separator: ","))",
-          ])
+          ]
+        )
         return EmbeddedMember(
-          runtime: runtime, server: server, group: group, clientAddresses: addresses,
+          runtime: runtime,
+          server: server,
+          group: group,
+          clientAddresses: addresses,
           compaction: resolved.compaction.map { AutoCompaction($0, member: context) },
-          health: health, logger: logger)
+          health: health,
+          logger: logger
+        )
       } catch {
         runtime.stop()
         throw error

@@ -34,43 +34,60 @@ final class MemberRuntime: Sendable {
     let replica = ReplicaThread(
       machine: opened.machine,
       tickNanoseconds: configuration.source.heartbeatInterval.wholeNanoseconds,
-      status: status, gate: gate, logger: logger,
+      status: status,
+      gate: gate,
+      logger: logger,
       outlets: ReplicaThread.Outlets(
         answers: { loops.deliver($1, to: $0) },
         reads: { loops.deliver(ready: $0, lost: $1) },
-        fatal: { fatal.fail($0) }),
+        fatal: { fatal.fail($0) }
+      ),
       makeLogWriter: { LogWriter(log: log, metrics: disk, report: $0) },
-      makeHousekeeper: { Housekeeper(store: store, metrics: disk, report: $0) })
+      makeHousekeeper: { Housekeeper(store: store, metrics: disk, report: $0) }
+    )
     directory = opened.directory
     self.disk = disk
     self.loops = loops
     self.fatal = fatal
     context = MemberContext(
-      identity: opened.identity, store: store, storage: storage, status: status, gate: gate,
-      readers: ReaderPool(store: store, threadCount: Self.readerThreads), replica: replica,
+      identity: opened.identity,
+      store: store,
+      storage: storage,
+      status: status,
+      gate: gate,
+      readers: ReaderPool(store: store, threadCount: Self.readerThreads),
+      replica: replica,
       settings: MemberContext.Settings(
         requestBytesMax: configuration.source.maxRequestBytes,
         transactionOperationsMax: configuration.source.maxTxnOps,
         proposalTimeoutNanoseconds: Self.proposalTimeout(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
-        snapshotDirectory: opened.directory.databasePath),
-      logger: logger)
+        snapshotDirectory: opened.directory.databasePath
+      ),
+      logger: logger
+    )
   }
 
   /// Registers the services on every event loop and binds the client addresses. Returns the
   /// server and what was bound.
   func serve(
-    on group: MultiThreadedEventLoopGroup, _ configuration: ResolvedConfiguration,
+    on group: MultiThreadedEventLoopGroup,
+    _ configuration: ResolvedConfiguration,
     health: HealthStatus
   ) async throws -> (server: RPCServer, addresses: [String]) {
     let server = RPCServer(
-      group: group, configuration: Self.serverConfiguration(configuration.source),
+      group: group,
+      configuration: Self.serverConfiguration(configuration.source),
       httpHandler: OperatorEndpoints(
-        member: context, metrics: MetricsPage(member: context, disk: disk, loops: loops)))
+        member: context,
+        metrics: MetricsPage(member: context, disk: disk, loops: loops)
+      )
+    )
     loops.install(
       server.loops.enumerated().map { number, calls in
         RequestLoop(number: number, shared: context, calls: calls)
-      })
+      }
+    )
     for loop in loops.all {
       try await loop.eventLoop.submit { Self.register(loop, health) }.get()
     }
@@ -82,7 +99,8 @@ final class MemberRuntime: Sendable {
       do {
         let bound = try await server.listen(on: address)
         addresses.append(
-          url.isUnixSocket ? "unix:\(url.host)" : "\(url.host):\(bound?.port ?? Int(url.port))")
+          url.isUnixSocket ? "unix:\(url.host)" : "\(url.host):\(bound?.port ?? Int(url.port))"
+        )
       } catch {
         throw StartError.listen(address: url.description, reason: "\(error)")
       }
@@ -110,7 +128,8 @@ final class MemberRuntime: Sendable {
     var configuration = RPCServerConfiguration()
     configuration.messageBytesMax = source.maxRequestBytes + EmbeddedMember.requestOverheadBytes
     configuration.concurrentStreamsMax = UInt32(
-      min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax)))
+      min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax))
+    )
     configuration.keepaliveMinTime = TimeAmount(source.grpcKeepAliveMinTime)
     configuration.keepaliveInterval = Self.timeAmount(source.grpcKeepAliveInterval)
     configuration.keepaliveTimeout = Self.timeAmount(source.grpcKeepAliveTimeout)

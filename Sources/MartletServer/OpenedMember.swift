@@ -21,11 +21,15 @@ struct OpenedMember {
   private static let databaseName = "store.mdb"
 
   init(
-    _ configuration: ResolvedConfiguration, loopCount: Int, logger: Logger
+    _ configuration: ResolvedConfiguration,
+    loopCount: Int,
+    logger: Logger
   ) throws {
     let source = configuration.source
     let founding = try MemberTable(
-      founding: configuration.initialCluster, token: source.initialClusterToken)
+      founding: configuration.initialCluster,
+      token: source.initialClusterToken
+    )
     guard let own = founding.member(named: source.name) else {
       throw StartError.notAMember(name: source.name)
     }
@@ -36,49 +40,85 @@ struct OpenedMember {
       guard source.initialClusterState == .new else {
         throw StartError.failed(
           "--initial-cluster-state=existing: joining a cluster is not built yet, and "
-            + "\(configuration.dataDirectoryPath) has no data to restart from")
+            + "\(configuration.dataDirectoryPath) has no data to restart from"
+        )
       }
       try directory.writeIdentity(memberID: own.id, clusterID: founding.clusterID)
     }
     identity = MemberIdentity(
-      clusterID: known?.clusterID ?? founding.clusterID, memberID: known?.memberID ?? own.id,
-      epoch: UInt64.random(in: 1 ... .max))
+      clusterID: known?.clusterID ?? founding.clusterID,
+      memberID: known?.memberID ?? own.id,
+      epoch: UInt64.random(in: 1 ... .max)
+    )
     var options = LMDBStorage.Options()
     if let quota = configuration.quotaBytes { options.mapBytes = max(quota * 4, options.mapBytes) }
     let base = try LMDBStorage(
-      path: "\(directory.databasePath)/\(Self.databaseName)", options: options)
+      path: "\(directory.databasePath)/\(Self.databaseName)",
+      options: options
+    )
     storage = TieredStorage(over: base)
     store = try Store(storage: storage)
     let recovered: RecoveredLog
     (log, recovered) = try SegmentedLog.open(
-      directory: directory.logPath, files: PosixFileSystem(),
+      directory: directory.logPath,
+      files: PosixFileSystem(),
       configuration: LogConfiguration(),
-      metadata: LogMetadata(clusterID: identity.clusterID, memberID: identity.memberID))
-    let stored =
-      try StoredMetadata { try base.metadata($0) } ?? StoredMetadata(founding: founding)
+      metadata: LogMetadata(clusterID: identity.clusterID, memberID: identity.memberID)
+    )
+    let stored = try Self.storedMetadata(
+      base, isLogNew: recovered.isNew, founding: founding, logPath: directory.logPath)
     machine = try ReplicaMachine(
-      Self.replicaConfiguration(configuration, identity, loopCount: loopCount), store: store,
+      Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
+      store: store,
       members: stored.members,
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
-      appliedTerm: stored.applied.term, seed: UInt64.random(in: 0 ... .max))
+      appliedTerm: stored.applied.term,
+      seed: UInt64.random(in: 0 ... .max)
+    )
     logger.info(
       "opened the data directory",
       metadata: [
         "path": "\(configuration.dataDirectoryPath)", "revision": "\(store.currentRevision)",
         "applied": "\(stored.applied.index)", "entries": "\(recovered.entries.count)",
-      ])
+      ]
+    )
+  }
+
+  /// What the store says of the log and the membership. A new store is told of the founding once the
+  /// log is there, so that a log that gets lost later is missed.
+  private static func storedMetadata(
+    _ base: LMDBStorage, isLogNew: Bool, founding: MemberTable, logPath: String
+  ) throws -> StoredMetadata {
+    guard let stored = try StoredMetadata({ try base.metadata($0) }) else {
+      let metadata = StoredMetadata(founding: founding)
+      try base.commit(RevisionBatch(metadata: metadata.encoded()))
+      return metadata
+    }
+    guard !isLogNew else {
+      throw StartError.failed(
+        "the log in \(logPath) is gone or lost its beginning, though the store was used with one")
+    }
+    return stored
   }
 
   private static func replicaConfiguration(
-    _ configuration: ResolvedConfiguration, _ identity: MemberIdentity, loopCount: Int
+    _ configuration: ResolvedConfiguration,
+    _ identity: MemberIdentity,
+    loopCount: Int
   ) -> ReplicaConfiguration {
     let source = configuration.source
     var replica = ReplicaConfiguration(
-      memberID: identity.memberID, epoch: identity.epoch, loopCount: loopCount, name: source.name,
-      clientURLs: configuration.advertiseClientURLs.map(\.description))
+      memberID: identity.memberID,
+      epoch: identity.epoch,
+      loopCount: loopCount,
+      name: source.name,
+      clientURLs: configuration.advertiseClientURLs.map(\.description)
+    )
     replica.raft.preVote = source.preVote
     replica.raft.electionTimeoutTicks = max(
-      2, Int(source.electionTimeout / source.heartbeatInterval))
+      2,
+      Int(source.electionTimeout / source.heartbeatInterval)
+    )
     replica.catchUpEntriesMax = UInt64(max(source.snapshotCatchUpEntries, 1))
     return replica
   }

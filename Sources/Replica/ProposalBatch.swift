@@ -42,14 +42,18 @@ package struct ProposalBatch: ~Copyable {
 
   /// Adds one request in the bytes it came in.
   package mutating func append(
-    _ operation: ReplicatedOperation, handle: RequestHandle, request: UnsafeRawBufferPointer
+    _ operation: ReplicatedOperation,
+    handle: RequestHandle,
+    request: UnsafeRawBufferPointer
   ) {
     let start = writer.count
     writer.append(integer: UInt32(0))
     writer.append(field: Self.idField, varint: handle.rawValue)
     writer.append(field: operation.rawValue, content: request)
     writer.append(
-      field: Self.headerField, lengthOfContent: 1 + ByteWriter.varintLength(epoch))
+      field: Self.headerField,
+      lengthOfContent: 1 + ByteWriter.varintLength(epoch)
+    )
     writer.append(varint: 1 << 3)
     writer.append(varint: epoch)
     let length = writer.count - start - Self.frameHeaderBytes
@@ -78,7 +82,8 @@ package struct ProposalBatch: ~Copyable {
     var offset = 0
     while offset < block.count {
       let length = Int(
-        UInt32(littleEndian: block.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+        UInt32(littleEndian: block.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+      )
       let start = offset + frameHeaderBytes
       requests.append(SharedBytes(block, start..<start + length))
       offset = start + length

@@ -22,7 +22,8 @@ extension ConfState {
       learners: message.learners.map { MemberID($0) },
       votersOutgoing: message.votersOutgoing.map { MemberID($0) },
       learnersNext: message.learnersNext.map { MemberID($0) },
-      autoLeave: message.autoLeave)
+      autoLeave: message.autoLeave
+    )
   }
 }
 

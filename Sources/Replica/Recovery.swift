@@ -22,7 +22,8 @@ package enum Recovery {
   ///   - log: as `SegmentedLog.open` returned it, entries included.
   ///   - applied: the store's mark; the membership there is the one to start with.
   package static func restoredState(
-    log: RecoveredLog, applied: LogMark
+    log: RecoveredLog,
+    applied: LogMark
   ) throws(Failure) -> RestoredState {
     var restored = RestoredState()
     restored.confState = applied.confState
@@ -41,7 +42,10 @@ package enum Recovery {
     let hardState = log.hardState ?? LogHardState()
     // A commit index alone is not worth a sync, so the log's may be older than the store's.
     restored.hardState = HardState(
-      term: hardState.term, vote: hardState.vote, commit: max(hardState.commit, applied.index))
+      term: hardState.term,
+      vote: hardState.vote,
+      commit: max(hardState.commit, applied.index)
+    )
     return restored
   }
 

@@ -36,7 +36,11 @@ package struct ReplicaConfiguration: Sendable {
   package static let applyBatchMax = 1024
 
   package init(
-    memberID: MemberID, epoch: UInt64, loopCount: Int, name: String, clientURLs: [String]
+    memberID: MemberID,
+    epoch: UInt64,
+    loopCount: Int,
+    name: String,
+    clientURLs: [String]
   ) {
     self.memberID = memberID
     self.epoch = epoch

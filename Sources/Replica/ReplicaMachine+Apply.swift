@@ -27,7 +27,10 @@ extension ReplicaMachine {
   private func apply(_ request: InternalRequest) {
     guard let operation = request.operation else { return }
     let header = ResponseHeader(
-      clusterID: members.clusterID, memberID: configuration.memberID, raftTerm: raft.term)
+      clusterID: members.clusterID,
+      memberID: configuration.memberID,
+      raftTerm: raft.term
+    )
     switch operation {
     case .put:
       applyToStore(request) { (view: Etcdserverpb.PutRequest.View, reply) throws(StoreError) in
@@ -53,7 +56,8 @@ extension ReplicaMachine {
   /// before they were proposed, so one that does not decode is a fault of the proposer: it changes
   /// nothing, the same way on every member.
   private func applyToStore<View: MessageView>(
-    _ request: InternalRequest, _ body: (View, inout ByteWriter) throws(StoreError) -> Void
+    _ request: InternalRequest,
+    _ body: (View, inout ByteWriter) throws(StoreError) -> Void
   ) {
     arena.reset()
     guard let view = try? View(decoding: request.request, in: arena) else { return }
@@ -84,7 +88,11 @@ extension ReplicaMachine {
     if view.physical && request.handle != .none {
       waitingCompactions.append(
         WaitingCompaction(
-          handle: request.handle, revision: revision, answer: SharedBytes(copying: answer.bytes)))
+          handle: request.handle,
+          revision: revision,
+          answer: SharedBytes(copying: answer.bytes)
+        )
+      )
     } else {
       reply(to: request.handle) { (reply: inout ByteWriter) throws(RequestError) in
         reply.append(answer.bytes)
@@ -99,13 +107,17 @@ extension ReplicaMachine {
     else { return }
     // An unknown or removed member publishing itself changes nothing.
     try? members.setAttributes(
-      MemberID(message.memberID), name: attributes.name, clientURLs: attributes.clientURLs)
+      MemberID(message.memberID),
+      name: attributes.name,
+      clientURLs: attributes.clientURLs
+    )
   }
 
   /// Adds an answer to the queue of the loop that waits for it. Without one, the work is done all
   /// the same and the answer is thrown away.
   func reply(
-    to handle: RequestHandle, _ encode: (inout ByteWriter) throws(RequestError) -> Void
+    to handle: RequestHandle,
+    _ encode: (inout ByteWriter) throws(RequestError) -> Void
   ) {
     guard handle != .none, handle.loop < replies.count else {
       scratch.discard(encode)

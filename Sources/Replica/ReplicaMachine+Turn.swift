@@ -54,7 +54,8 @@ extension ReplicaMachine {
     guard !delayedMessages.isEmpty else { return }
     let oldestWrite = writesUnderWay.first ?? .max
     output.messages.append(
-      contentsOf: delayedMessages.filter { $0.sequence < oldestWrite }.map(\.message))
+      contentsOf: delayedMessages.filter { $0.sequence < oldestWrite }.map(\.message)
+    )
     delayedMessages.removeAll { $0.sequence < oldestWrite }
   }
 
@@ -77,7 +78,11 @@ extension ReplicaMachine {
     if let hardState = unwrittenHardState {
       batch.append(
         hardState: LogHardState(
-          term: hardState.term, vote: hardState.vote, commit: hardState.commit))
+          term: hardState.term,
+          vote: hardState.vote,
+          commit: hardState.commit
+        )
+      )
       unwrittenHardState = nil
     }
     return ReplicaOutput.Write(batch: batch, mustSync: ready.mustSync, sequence: ready.sequence)
@@ -87,8 +92,11 @@ extension ReplicaMachine {
     switch entry.payload {
     case .empty:
       batch.append(
-        entry: entry.index, term: entry.term, kind: EntryKind.normal,
-        data: UnsafeRawBufferPointer(start: nil, count: 0))
+        entry: entry.index,
+        term: entry.term,
+        kind: EntryKind.normal,
+        data: UnsafeRawBufferPointer(start: nil, count: 0)
+      )
     case .normal(let bytes):
       bytes.withUnsafeBytes { data in
         batch.append(entry: entry.index, term: entry.term, kind: EntryKind.normal, data: data)
@@ -96,7 +104,11 @@ extension ReplicaMachine {
     case .configuration(let change):
       Raftpb.ConfChangeV2(change).encoded().withUnsafeBytes { data in
         batch.append(
-          entry: entry.index, term: entry.term, kind: EntryKind.configuration, data: data)
+          entry: entry.index,
+          term: entry.term,
+          kind: EntryKind.configuration,
+          data: data
+        )
       }
     }
   }

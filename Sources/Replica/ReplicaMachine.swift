@@ -66,21 +66,30 @@ package final class ReplicaMachine {
   ///   - members: the member table as of `restored.applied`.
   ///   - seed: decides Raft's random timeouts.
   package init(
-    _ configuration: ReplicaConfiguration, store: Store, members: MemberTable,
-    restored: RestoredState, appliedTerm: Term, seed: UInt64
+    _ configuration: ReplicaConfiguration,
+    store: Store,
+    members: MemberTable,
+    restored: RestoredState,
+    appliedTerm: Term,
+    seed: UInt64
   ) throws(RestoreError) {
     self.configuration = configuration
     self.store = store
     self.members = members
     confState = restored.confState
     applied = LogMark(
-      index: restored.applied, term: appliedTerm, confState: restored.confState)
+      index: restored.applied,
+      term: appliedTerm,
+      confState: restored.confState
+    )
     sealedIndex = restored.applied
     raft = try RaftNode(configuration: configuration.raft, restored: restored, seed: seed)
     replies = (0..<configuration.loopCount).map { _ in ReplyQueue() }
     scratch = ReplyQueue()
     catchUp = CatchUpWindow(
-      entriesMax: configuration.catchUpEntriesMax, bytesMax: configuration.catchUpBytesMax)
+      entriesMax: configuration.catchUpEntriesMax,
+      bytesMax: configuration.catchUpBytesMax
+    )
     status.applied = restored.applied
     if confState.voters == [configuration.memberID] { raft.campaign() }
   }

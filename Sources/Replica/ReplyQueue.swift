@@ -20,7 +20,8 @@ package final class ReplyQueue {
   /// Adds the answer to one call: what `encode` writes, or the error it throws, in which case
   /// nothing of what it wrote stays.
   func reply(
-    to call: UInt64, _ encode: (inout ByteWriter) throws(RequestError) -> Void
+    to call: UInt64,
+    _ encode: (inout ByteWriter) throws(RequestError) -> Void
   ) {
     let start = writer.count
     writer.append(integer: call.littleEndian)
@@ -60,7 +61,8 @@ package final class ReplyQueue {
   /// Calls `body` for each answer of a block that `take()` made.
   @inlinable
   package static func forEachAnswer(
-    in block: ByteBlock, _ body: (_ call: UInt64, _ answer: Answer) -> Void
+    in block: ByteBlock,
+    _ body: (_ call: UInt64, _ answer: Answer) -> Void
   ) {
     let bytes = block.bytes
     var offset = 0
@@ -68,7 +70,8 @@ package final class ReplyQueue {
       let call = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
       let outcome = bytes[offset + 8]
       let length = Int(
-        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 9, as: UInt32.self)))
+        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 9, as: UInt32.self))
+      )
       offset += 13
       if let error = RequestError(rawValue: outcome) {
         body(call, .failure(error))

@@ -22,7 +22,9 @@ package struct StoredMetadata: Sendable {
   package init(founding members: MemberTable) {
     let confState = ConfState(voters: members.voters.map(\.id))
     self.init(
-      applied: LogMark(index: .zero, term: .zero, confState: confState), members: members)
+      applied: LogMark(index: .zero, term: .zero, confState: confState),
+      members: members
+    )
   }
 
   /// The key-value pairs to store: a `raftpb.SnapshotMetadata` and the member table.
@@ -63,7 +65,9 @@ extension LogMark {
   /// The mark as the log records it.
   package var snapshotMark: SnapshotMark {
     SnapshotMark(
-      index: index, term: term,
-      confState: SharedBytes(Raftpb.ConfState(confState).encoded()))
+      index: index,
+      term: term,
+      confState: SharedBytes(Raftpb.ConfState(confState).encoded())
+    )
   }
 }

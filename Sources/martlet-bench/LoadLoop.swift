@@ -48,7 +48,10 @@ final class LoadLoop<Load: Workload>: ClientCallDelegate, @unchecked Sendable {
   func run(_ addresses: [RPCAddress]) -> EventLoopFuture<LoadResult> {
     let connecting = (0..<share.connections).map { number in
       ClientLoopConnection.connect(
-        to: addresses[number % addresses.count], on: eventLoop, delegate: self)
+        to: addresses[number % addresses.count],
+        on: eventLoop,
+        delegate: self
+      )
     }
     EventLoopFuture.whenAllSucceed(connecting, on: eventLoop).whenComplete { outcome in
       switch outcome {
@@ -89,7 +92,10 @@ final class LoadLoop<Load: Workload>: ClientCallDelegate, @unchecked Sendable {
     let method = workload.nextRequest(client: client, into: &message)
     let connection = connections[clients[client].connection]
     let id = connection.startUnary(
-      path: headers[method], message: message.bytes, token: client)
+      path: headers[method],
+      message: message.bytes,
+      token: client
+    )
     if id == nil { end(client, isOK: false) }
   }
 
@@ -184,8 +190,11 @@ struct LoadShare {
         whole / options.threads + (number < whole % options.threads ? 1 : 0)
       }
       return LoadShare(
-        connections: part(options.connections), clients: part(options.clients),
-        total: part(options.total), rate: part(options.rate))
+        connections: part(options.connections),
+        clients: part(options.clients),
+        total: part(options.total),
+        rate: part(options.rate)
+      )
     }
   }
 }

@@ -12,11 +12,13 @@ struct MartletBench: AsyncParsableCommand {
       Without --rate each client makes its next call when the last one is answered. With it, calls \
       start at that rate whatever the server does, and latency counts from when a call was due.
       """,
-    subcommands: [Put.self, Range.self, TxnPut.self, TxnMixed.self, STM.self])
+    subcommands: [Put.self, Range.self, TxnPut.self, TxnMixed.self, STM.self]
+  )
 
   /// Runs a load on as many event loops as asked for and prints the report.
   static func run<Load: Workload>(
-    _ options: LoadOptions, _ makeWorkload: (_ loop: Int) -> Load
+    _ options: LoadOptions,
+    _ makeWorkload: (_ loop: Int) -> Load
   ) async throws {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
     let counter = ProgressCounter()
@@ -82,14 +84,19 @@ extension MartletBench {
       try await MartletBench.run(load) { loop in
         RangeWorkload(
           keys: KeyChooser(keys, loop: loop, loopCount: load.threads),
-          isSerializable: consistency == "s", isOpen: fromKey, limit: limit)
+          isSerializable: consistency == "s",
+          isOpen: fromKey,
+          limit: limit
+        )
       }
     }
   }
 
   struct TxnPut: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "txn-put", abstract: "Puts values in transactions.")
+      commandName: "txn-put",
+      abstract: "Puts values in transactions."
+    )
     @OptionGroup var load: LoadOptions
     @OptionGroup var keys: KeyOptions
 
@@ -104,14 +111,17 @@ extension MartletBench {
       try await MartletBench.run(load) { loop in
         TxnPutWorkload(
           puts: PutWorkload(keys, keys: KeyChooser(keys, loop: loop, loopCount: load.threads)),
-          operationsPerTxn: txnOps)
+          operationsPerTxn: txnOps
+        )
       }
     }
   }
 
   struct TxnMixed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "txn-mixed", abstract: "Reads and writes in transactions.")
+      commandName: "txn-mixed",
+      abstract: "Reads and writes in transactions."
+    )
     @OptionGroup var load: LoadOptions
     @OptionGroup var keys: KeyOptions
 
@@ -126,7 +136,8 @@ extension MartletBench {
       try await MartletBench.run(load) { loop in
         TxnMixedWorkload(
           puts: PutWorkload(keys, keys: KeyChooser(keys, loop: loop, loopCount: load.threads)),
-          readsPerWrite: rwRatio)
+          readsPerWrite: rwRatio
+        )
       }
     }
   }
@@ -134,7 +145,8 @@ extension MartletBench {
   struct STM: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "stm",
-      abstract: "Reads a key and writes it if it has not changed meanwhile, until that holds.")
+      abstract: "Reads a key and writes it if it has not changed meanwhile, until that holds."
+    )
     @OptionGroup var load: LoadOptions
     @OptionGroup var keys: KeyOptions
 

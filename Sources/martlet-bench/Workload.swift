@@ -63,7 +63,10 @@ struct RangeWorkload: Workload {
 
   mutating func nextRequest(client: Int, into message: inout ByteWriter) -> Int {
     keys.withNextKey { message.append(field: 1, content: $0) }
-    if isOpen { message.append(field: 2, lengthOfContent: 1); message.append(byte: 0) }
+    if isOpen {
+      message.append(field: 2, lengthOfContent: 1)
+      message.append(byte: 0)
+    }
     message.append(field: 3, varint: Int64(limit))
     message.append(field: 7, varint: UInt64(isSerializable ? 1 : 0))
     return 0
@@ -146,12 +149,18 @@ struct STMWorkload: Workload {
     let request = Etcdserverpb.TxnRequest(
       compare: [
         Etcdserverpb.Compare(
-          result: .equal, target: .mod, key: key, targetUnion: .modRevision(revision))
+          result: .equal,
+          target: .mod,
+          key: key,
+          targetUnion: .modRevision(revision)
+        )
       ],
       success: [
         Etcdserverpb.RequestOp(
-          request: .requestPut(Etcdserverpb.PutRequest(key: key, value: value)))
-      ])
+          request: .requestPut(Etcdserverpb.PutRequest(key: key, value: value))
+        )
+      ]
+    )
     request.encode(into: &message)
   }
 

@@ -58,7 +58,9 @@ import Testing
     }
   }
 
-  static let accessLevels: Set<String> = ["public", "package", "internal", "private", "fileprivate"]
+  static let accessLevels: Set<String> = [
+    "public", "package", "internal", "private", "fileprivate",
+  ]
   static let kinds: Set<String> = ["struct", "class", "enum", "protocol", "func", "typealias"]
 
   @Test func everyTargetHasARow() throws {
@@ -82,7 +84,8 @@ import Testing
           && !(module == "Foundation" && Self.withoutFoundation.contains(target))
         #expect(
           allowed.contains(module) || isToolchain,
-          "\(file.lastPathComponent) of \(target) imports \(module)")
+          "\(file.lastPathComponent) of \(target) imports \(module)"
+        )
       }
     }
   }

@@ -42,7 +42,9 @@ import Testing
   @Test func serverStreaming() async throws {
     try await withServer { fixture in
       let stream: ResponseStream<Blob> = try await fixture.client.serverStreaming(
-        Echo.expand, Blob([200, 7]))
+        Echo.expand,
+        Blob([200, 7])
+      )
       var count = 0
       for try await response in stream {
         #expect(response.bytes == [200, 7])
@@ -55,7 +57,9 @@ import Testing
   @Test func serverStreamingWithoutMessages() async throws {
     try await withServer { fixture in
       let stream: ResponseStream<Blob> = try await fixture.client.serverStreaming(
-        Echo.expand, Blob([0]))
+        Echo.expand,
+        Blob([0])
+      )
       for try await _ in stream { Issue.record("a message") }
     }
   }
@@ -105,13 +109,15 @@ import Testing
         timeout: .seconds(30),
         metadata: [
           ("token", "simple.7"), ("trace-bin", Base64.encode([0, 255, 10])), ("hasleader", "true"),
-        ])
+        ]
+      )
       let response: Blob = try await fixture.client.unary(Echo.inspect, Blob(), options: options)
       #expect(
         response.text == """
           path=/test.Echo/Inspect authority=127.0.0.1:\(fixture.port) token=simple.7 \
           trace=[0, 255, 10] headers=["token", "trace-bin", "hasleader"] deadline=true peer=true
-          """)
+          """
+      )
       let plain: Blob = try await fixture.client.unary(Echo.inspect, Blob())
       #expect(plain.text.contains("token=none trace=none headers=[] deadline=false"))
     }
@@ -131,13 +137,19 @@ import Testing
     try await withServer { fixture in
       await Self.expect(
         RPCStatus(.unimplemented, "unknown method Nothing for service test.Echo"),
-        from: MethodPath("/test.Echo/Nothing"), fixture)
+        from: MethodPath("/test.Echo/Nothing"),
+        fixture
+      )
       await Self.expect(
-        RPCStatus(.unimplemented, "unknown service no.Such"), from: MethodPath("/no.Such/Thing"),
-        fixture)
+        RPCStatus(.unimplemented, "unknown service no.Such"),
+        from: MethodPath("/no.Such/Thing"),
+        fixture
+      )
       await Self.expect(
-        RPCStatus(.unimplemented, "malformed method name: \"/odd\""), from: MethodPath("/odd"),
-        fixture)
+        RPCStatus(.unimplemented, "malformed method name: \"/odd\""),
+        from: MethodPath("/odd"),
+        fixture
+      )
     }
   }
 
@@ -152,7 +164,9 @@ import Testing
     try await withServer { fixture in
       let error = try await #require(throws: RPCError.self) {
         let _: GrpcHealthV1.HealthCheckResponse = try await fixture.client.unary(
-          MethodPath("/grpc.health.v1.Health/Check"), Blob([0xFF]))
+          MethodPath("/grpc.health.v1.Health/Check"),
+          Blob([0xFF])
+        )
       }
       #expect(error.code == .internal)
       #expect(error.status.message.hasPrefix("grpc: error unmarshalling request: "))
@@ -164,32 +178,47 @@ import Testing
     configuration.messageBytesMax = 1000
     try await withServer(configuration) { fixture in
       let _: Blob = try await fixture.client.unary(
-        Echo.unary, Blob([UInt8](repeating: 1, count: 1000)))
+        Echo.unary,
+        Blob([UInt8](repeating: 1, count: 1000))
+      )
       let error = try await #require(throws: RPCError.self) {
         let _: Blob = try await fixture.client.unary(
-          Echo.unary, Blob([UInt8](repeating: 1, count: 1001)))
+          Echo.unary,
+          Blob([UInt8](repeating: 1, count: 1001))
+        )
       }
       #expect(
         error.status
           == RPCStatus(
-            .resourceExhausted, "grpc: received message larger than max (1001 vs. 1000)"))
+            .resourceExhausted,
+            "grpc: received message larger than max (1001 vs. 1000)"
+          )
+      )
       var options = CallOptions()
       options.compressesRequests = true
       let bomb = try await #require(throws: RPCError.self) {
         let _: Blob = try await fixture.client.unary(
-          Echo.unary, Blob([UInt8](repeating: 1, count: 100_000)), options: options)
+          Echo.unary,
+          Blob([UInt8](repeating: 1, count: 100_000)),
+          options: options
+        )
       }
       #expect(
         bomb.status
           == RPCStatus(
-            .resourceExhausted, "grpc: received message after decompression larger than max 1000"))
+            .resourceExhausted,
+            "grpc: received message after decompression larger than max 1000"
+          )
+      )
     }
   }
 
   @Test func connectFailureIsUnprocessed() async throws {
     let port = try await withServerPort()
     let client = RPCClient(
-      address: .host("127.0.0.1", port: port), group: NIOSingletons.posixEventLoopGroup)
+      address: .host("127.0.0.1", port: port),
+      group: NIOSingletons.posixEventLoopGroup
+    )
     let error = try await #require(throws: RPCError.self) {
       let _: Blob = try await client.unary(Echo.unary, Blob())
     }

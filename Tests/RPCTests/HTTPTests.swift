@@ -10,25 +10,33 @@ import Testing
       switch request.path {
       case "/health":
         return HTTPResponse(
-          status: 200, text: #"{"health":"true"}"#, contentType: "application/json")
+          status: 200,
+          text: #"{"health":"true"}"#,
+          contentType: "application/json"
+        )
       case "/stream":
         return HTTPResponse(
-          status: 200, headers: [("content-type", "text/plain")],
+          status: 200,
+          headers: [("content-type", "text/plain")],
           body: .stream { writer in
             for line in ["one\n", "two\n", "three\n"] { try await writer.write([UInt8](line.utf8)) }
-          })
+          }
+        )
       case "/big":
         return HTTPResponse(
-          status: 200, headers: [],
+          status: 200,
+          headers: [],
           body: .stream { writer in
             for _ in 0..<256 { try await writer.write([UInt8](repeating: 0x61, count: 16 << 10)) }
-          })
+          }
+        )
       default:
         let body = String(decoding: request.body, as: UTF8.self)
         let host = request.header("host") ?? "none"
         return HTTPResponse(
           status: 404,
-          text: "\(request.method) \(request.path) ? \(request.query) host \(host) : \(body)")
+          text: "\(request.method) \(request.path) ? \(request.query) host \(host) : \(body)"
+        )
       }
     }
   }
@@ -50,7 +58,9 @@ import Testing
   @Test func health() async throws {
     try await withServer(httpHandler: Handler()) { fixture in
       let answer = try await Self.exchange(
-        port: fixture.port, "GET /health HTTP/1.1\r\n\(Self.get)")
+        port: fixture.port,
+        "GET /health HTTP/1.1\r\n\(Self.get)"
+      )
       #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n"))
       #expect(answer.contains("content-length: 17\r\n"))
       #expect(answer.hasSuffix("\r\n\r\n{\"health\":\"true\"}"))
@@ -62,7 +72,8 @@ import Testing
       let answer = try await Self.exchange(
         port: fixture.port,
         "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
-          + "POST /x?y=z HTTP/1.1\r\nContent-Length: 3\r\n\(Self.get)abc")
+          + "POST /x?y=z HTTP/1.1\r\nContent-Length: 3\r\n\(Self.get)abc"
+      )
       #expect(answer.hasSuffix("POST /x ? y=z host a : abc"))
       #expect(answer.contains(#"{"health":"true"}"#))
     }
@@ -71,7 +82,9 @@ import Testing
   @Test func headHasNoBody() async throws {
     try await withServer(httpHandler: Handler()) { fixture in
       let answer = try await Self.exchange(
-        port: fixture.port, "HEAD /health HTTP/1.1\r\n\(Self.get)")
+        port: fixture.port,
+        "HEAD /health HTTP/1.1\r\n\(Self.get)"
+      )
       #expect(answer.contains("content-length: 17\r\n"))
       #expect(answer.hasSuffix("\r\n\r\n"))
     }
@@ -80,7 +93,9 @@ import Testing
   @Test func streamedBodyIsChunked() async throws {
     try await withServer(httpHandler: Handler()) { fixture in
       let answer = try await Self.exchange(
-        port: fixture.port, "GET /stream HTTP/1.1\r\n\(Self.get)")
+        port: fixture.port,
+        "GET /stream HTTP/1.1\r\n\(Self.get)"
+      )
       #expect(answer.contains("transfer-encoding: chunked\r\n"))
       #expect(answer.hasSuffix("4\r\none\n\r\n4\r\ntwo\n\r\n6\r\nthree\n\r\n0\r\n\r\n"))
     }
@@ -92,7 +107,8 @@ import Testing
     try await withServer(configuration, httpHandler: Handler()) { fixture in
       let answer = try await Self.exchange(
         port: fixture.port,
-        "POST /x HTTP/1.1\r\nContent-Length: 11\r\n\(Self.get)01234567890")
+        "POST /x HTTP/1.1\r\nContent-Length: 11\r\n\(Self.get)01234567890"
+      )
       #expect(answer.hasPrefix("HTTP/1.1 413 "))
     }
   }
@@ -102,7 +118,9 @@ import Testing
     configuration.firstBytesTimeout = .milliseconds(50)
     configuration.requestArrivalTimeout = .milliseconds(50)
     try await withServer(configuration, httpHandler: Handler()) { fixture in
-      for start in ["", "PRI * HT", "GET /health HT", "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na"] {
+      for start in [
+        "", "PRI * HT", "GET /health HT", "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na",
+      ] {
         let answer = try await Self.exchange(port: fixture.port, start)
         #expect(answer == "", "\(start)")
       }
@@ -120,7 +138,9 @@ import Testing
     // "PRI" is the start of both; the fourth byte decides.
     try await withServer(httpHandler: Handler()) { fixture in
       let answer = try await Self.exchange(
-        port: fixture.port, "PRIX /y HTTP/1.1\r\n\(Self.get)")
+        port: fixture.port,
+        "PRIX /y HTTP/1.1\r\n\(Self.get)"
+      )
       #expect(answer.hasPrefix("HTTP/1.1 "))
     }
   }
@@ -128,7 +148,9 @@ import Testing
   @Test func withoutHandler() async throws {
     try await withServer { fixture in
       let answer = try await Self.exchange(
-        port: fixture.port, "GET /health HTTP/1.1\r\n\(Self.get)")
+        port: fixture.port,
+        "GET /health HTTP/1.1\r\n\(Self.get)"
+      )
       #expect(answer.hasPrefix("HTTP/1.1 404 "))
     }
   }
@@ -137,21 +159,31 @@ import Testing
     try await withServer(httpHandler: Handler()) { fixture in
       let raw = try await fixture.makeRaw()
       let health = await raw.call(
-        RawClient.headers("/health", [":method": "GET", "content-type": "-", "te": "-"]), [])
+        RawClient.headers("/health", [":method": "GET", "content-type": "-", "te": "-"]),
+        []
+      )
       #expect(health.headers[":status"] == "200")
       #expect(health.text == #"{"health":"true"}"#)
       let other = await raw.call(
-        RawClient.headers("/a/b?c", ["content-type": "text/plain"]), [[0x68], [0x69]])
+        RawClient.headers("/a/b?c", ["content-type": "text/plain"]),
+        [[0x68], [0x69]]
+      )
       #expect(other.headers[":status"] == "404")
       #expect(other.text == "POST /a/b ? c host test : hi")
       let stream = await raw.call(
-        RawClient.headers("/stream", [":method": "GET", "content-type": "-"]), [])
+        RawClient.headers("/stream", [":method": "GET", "content-type": "-"]),
+        []
+      )
       #expect(stream.text == "one\ntwo\nthree\n")
       let big = await raw.call(
-        RawClient.headers("/big", [":method": "GET", "content-type": "-"]), [])
+        RawClient.headers("/big", [":method": "GET", "content-type": "-"]),
+        []
+      )
       #expect(big.body.count == 4 << 20)
       let head = await raw.call(
-        RawClient.headers("/health", [":method": "HEAD", "content-type": "-"]), [])
+        RawClient.headers("/health", [":method": "HEAD", "content-type": "-"]),
+        []
+      )
       #expect(head.headers["content-length"] == "17")
       #expect(head.body.isEmpty)
       await raw.close()
@@ -165,7 +197,8 @@ import Testing
       let raw = try await fixture.makeRaw()
       let answer = await raw.call(
         RawClient.headers("/x", ["content-type": "text/plain"]),
-        [[UInt8](repeating: 1, count: 11)])
+        [[UInt8](repeating: 1, count: 11)]
+      )
       #expect(answer.headers[":status"] == "413")
       await raw.close()
     }

@@ -11,7 +11,9 @@ import Testing
     try await withServer { fixture in
       let raw = try await fixture.makeRaw()
       let answer = await raw.call(
-        RawClient.headers(Echo.hang.path, ["grpc-timeout": "50m"]), [RawClient.frame([1])])
+        RawClient.headers(Echo.hang.path, ["grpc-timeout": "50m"]),
+        [RawClient.frame([1])]
+      )
       #expect(answer.status == "4")
       #expect(answer.isTrailersOnly)
       await fixture.log.wait(for: "canceled /test.Echo/Hang")
@@ -46,7 +48,10 @@ import Testing
       let _: Blob = try await fixture.client.unary(Echo.unary, Blob("first"))
       let error = try await #require(throws: RPCError.self) {
         let _: Blob = try await fixture.client.unary(
-          Echo.hang, Blob("x"), options: CallOptions(timeout: .milliseconds(50)))
+          Echo.hang,
+          Blob("x"),
+          options: CallOptions(timeout: .milliseconds(50))
+        )
       }
       #expect(error.code == .deadlineExceeded)
       #expect(error.mayHaveBeenProcessed)
@@ -118,7 +123,9 @@ import Testing
     }) { fixture in
       let client = fixture.makeClient()
       let stream: ResponseStream<Blob> = try await client.serverStreaming(
-        StallDispatcher.path, Blob())
+        StallDispatcher.path,
+        Blob()
+      )
       await stalled.wait(for: "stalled")
       // The client's window is 1 MiB and the server's buffer 256 KiB; a message is 32 KiB.
       let sent = stalled.events.compactMap { Int($0) }.last ?? 0
@@ -142,7 +149,9 @@ import Testing
       // Each call tries to answer all the calls before it, on the same loop and slot.
       for number in 0..<5 {
         let answer = await raw.call(
-          RawClient.headers(StaleDispatcher.path.path), [RawClient.frame([UInt8(number)])])
+          RawClient.headers(StaleDispatcher.path.path),
+          [RawClient.frame([UInt8(number)])]
+        )
         #expect(answer.body == RawClient.frame([UInt8(number)]))
       }
       await raw.close()
@@ -160,7 +169,9 @@ import Testing
         for number in 0..<100 {
           group.addTask {
             let response: Blob = try await fixture.client.unary(
-              LaterDispatcher.path, Blob("\(number)"))
+              LaterDispatcher.path,
+              Blob("\(number)")
+            )
             #expect(response.text == "later")
           }
         }
@@ -238,7 +249,10 @@ struct StallDispatcher: ServiceDispatcher {
   func start(_ method: Int, _ call: ServerCall) {}
 
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     service.floodBytes = 0
     fill(call, quietRounds: 0)
@@ -291,7 +305,10 @@ struct StaleDispatcher: ServiceDispatcher {
   func start(_ method: Int, _ call: ServerCall) {}
 
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     for id in state.ids {
       state.log.add(call.loop.call(id) == nil && id != call.id ? "stale" : "alive")
@@ -324,7 +341,10 @@ struct LaterDispatcher: ServiceDispatcher {
   func start(_ method: Int, _ call: ServerCall) {}
 
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     let id = call.id
     let loop = loop

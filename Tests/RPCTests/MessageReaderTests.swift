@@ -77,7 +77,10 @@ import Testing
     #expect(
       outcome.failure
         == RPCStatus(
-          .resourceExhausted, "grpc: received message larger than max (1001 vs. 1000)"))
+          .resourceExhausted,
+          "grpc: received message larger than max (1001 vs. 1000)"
+        )
+    )
     #expect(Self.read([Self.frame([UInt8](repeating: 1, count: 1000))]).failure == nil)
   }
 

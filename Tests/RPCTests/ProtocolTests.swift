@@ -9,8 +9,11 @@ import Testing
 
   /// One call, by hand.
   func call(
-    _ path: String = Echo.unary.path, _ changes: [String: String] = [:], _ pieces: [[UInt8]],
-    endStream: Bool = true, configuration: RPCServerConfiguration = RPCServerConfiguration()
+    _ path: String = Echo.unary.path,
+    _ changes: [String: String] = [:],
+    _ pieces: [[UInt8]],
+    endStream: Bool = true,
+    configuration: RPCServerConfiguration = RPCServerConfiguration()
   ) async throws -> Answer {
     var answer = Answer()
     try await withServer(configuration) { fixture in
@@ -18,7 +21,9 @@ import Testing
       answer = await raw.call(RawClient.headers(path, changes), pieces, endStream: endStream)
       // The connection is fine after whatever that was.
       let next = await raw.call(
-        RawClient.headers(Echo.unary.path), [RawClient.frame([7])])
+        RawClient.headers(Echo.unary.path),
+        [RawClient.frame([7])]
+      )
       #expect(next.body == RawClient.frame([7]))
       #expect(next.status == "0")
       await raw.close()
@@ -52,7 +57,10 @@ import Testing
 
   @Test func errorFromTheServiceIsTrailersOnly() async throws {
     let answer = try await call(
-      Echo.fail.path, [:], [RawClient.frame([3] + [UInt8]("etcdserver: key is not provided".utf8))])
+      Echo.fail.path,
+      [:],
+      [RawClient.frame([3] + [UInt8]("etcdserver: key is not provided".utf8))]
+    )
     #expect(answer.isTrailersOnly)
     #expect(answer.status == "3")
     #expect(answer.message == "etcdserver: key is not provided")
@@ -61,14 +69,20 @@ import Testing
   @Test(arguments: ["application/grpc", "application/grpc+proto", "application/grpc;v=1"])
   func contentTypeAccepted(type: String) async throws {
     let answer = try await call(
-      Echo.unary.path, ["content-type": type], [RawClient.frame([1])])
+      Echo.unary.path,
+      ["content-type": type],
+      [RawClient.frame([1])]
+    )
     #expect(answer.status == "0")
   }
 
   @Test(arguments: ["application/json", "application/grpc+json", "application/grpcx", "-"])
   func contentTypeRefused(type: String) async throws {
     let answer = try await call(
-      Echo.unary.path, ["content-type": type], [RawClient.frame([1])])
+      Echo.unary.path,
+      ["content-type": type],
+      [RawClient.frame([1])]
+    )
     #expect(answer.headers[":status"] == "415")
     #expect(answer.status == "3")
     let shown = type == "-" ? "" : type
@@ -80,15 +94,20 @@ import Testing
     #expect(answer.headers[":status"] == "405")
     #expect(answer.status == "13")
     #expect(
-      answer.message == "Received a HEADERS frame with :method \"PUT\" which should be POST")
+      answer.message == "Received a HEADERS frame with :method \"PUT\" which should be POST"
+    )
   }
 
   @Test func unknownEncoding() async throws {
     let answer = try await call(
-      Echo.unary.path, ["grpc-encoding": "snappy"], [RawClient.frame([1], flag: 1)])
+      Echo.unary.path,
+      ["grpc-encoding": "snappy"],
+      [RawClient.frame([1], flag: 1)]
+    )
     #expect(answer.status == "12")
     #expect(
-      answer.message == "grpc: Decompressor is not installed for grpc-encoding \"snappy\"")
+      answer.message == "grpc: Decompressor is not installed for grpc-encoding \"snappy\""
+    )
     #expect(answer.headers["grpc-accept-encoding"] == "identity,gzip")
   }
 
@@ -100,14 +119,20 @@ import Testing
 
   @Test func brokenGzip() async throws {
     let answer = try await call(
-      Echo.unary.path, ["grpc-encoding": "gzip"], [RawClient.frame([1, 2, 3], flag: 1)])
+      Echo.unary.path,
+      ["grpc-encoding": "gzip"],
+      [RawClient.frame([1, 2, 3], flag: 1)]
+    )
     #expect(answer.status == "13")
     #expect(answer.message == "grpc: failed to decompress the received message")
   }
 
   @Test func uncompressedMessageUnderGzip() async throws {
     let answer = try await call(
-      Echo.unary.path, ["grpc-encoding": "gzip"], [RawClient.frame([1])])
+      Echo.unary.path,
+      ["grpc-encoding": "gzip"],
+      [RawClient.frame([1])]
+    )
     #expect(answer.body == RawClient.frame([1]))
   }
 
@@ -119,7 +144,11 @@ import Testing
 
   @Test func announcedLengthOverTheLimitEndsTheCallAtOnce() async throws {
     let answer = try await call(
-      Echo.unary.path, [:], [[0, 0xFF, 0xFF, 0xFF, 0xFF]], endStream: false)
+      Echo.unary.path,
+      [:],
+      [[0, 0xFF, 0xFF, 0xFF, 0xFF]],
+      endStream: false
+    )
     #expect(answer.status == "8")
     #expect(answer.message == "grpc: received message larger than max (4294967295 vs. 2097152)")
   }
@@ -129,14 +158,18 @@ import Testing
     #expect(answer.status == "13")
     #expect(
       answer.message
-        == "cardinality violation: received no request message from non-client-streaming RPC")
+        == "cardinality violation: received no request message from non-client-streaming RPC"
+    )
   }
 
   @Test(arguments: [true, false])
   func unaryWithTwoMessages(isInOneFrame: Bool) async throws {
     let frames = [RawClient.frame([1]), RawClient.frame([2])]
     let answer = try await call(
-      Echo.hang.path, [:], isInOneFrame ? [frames[0] + frames[1]] : frames)
+      Echo.hang.path,
+      [:],
+      isInOneFrame ? [frames[0] + frames[1]] : frames
+    )
     #expect(answer.status == "13")
     #expect(
       answer.message
@@ -157,7 +190,10 @@ import Testing
   @Test(arguments: ["5", "5s", "x", "123456789S"])
   func malformedTimeout(text: String) async throws {
     let answer = try await call(
-      Echo.unary.path, ["grpc-timeout": text], [RawClient.frame([1])])
+      Echo.unary.path,
+      ["grpc-timeout": text],
+      [RawClient.frame([1])]
+    )
     #expect(answer.status == "13")
     #expect(answer.message == "malformed grpc-timeout: \(text)")
   }
@@ -170,14 +206,21 @@ import Testing
 
   @Test func tooMuchMetadata() async throws {
     let answer = try await call(
-      Echo.unary.path, ["custom": String(repeating: "v", count: 17_000)], [RawClient.frame([1])])
+      Echo.unary.path,
+      ["custom": String(repeating: "v", count: 17_000)],
+      [RawClient.frame([1])]
+    )
     #expect(answer.status == "8")
     #expect(answer.message == "request metadata larger than max (16384)")
   }
 
   @Test func answerBeforeTheRequestEnded() async throws {
     let answer = try await call(
-      Echo.unary.path, [:], [RawClient.frame([5])], endStream: false)
+      Echo.unary.path,
+      [:],
+      [RawClient.frame([5])],
+      endStream: false
+    )
     #expect(answer.body == RawClient.frame([5]))
     #expect(answer.status == "0")
   }
@@ -186,7 +229,12 @@ import Testing
     var configuration = RPCServerConfiguration()
     configuration.requestArrivalTimeout = .milliseconds(100)
     let answer = try await call(
-      Echo.unary.path, [:], [[0, 0, 0]], endStream: false, configuration: configuration)
+      Echo.unary.path,
+      [:],
+      [[0, 0, 0]],
+      endStream: false,
+      configuration: configuration
+    )
     #expect(answer.status == "4")
     #expect(answer.message == "request did not arrive in full in time")
   }

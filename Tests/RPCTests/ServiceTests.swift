@@ -53,8 +53,10 @@ import Testing
         ? MethodPath("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
         : MethodPath("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
       let call = try await fixture.client.bidirectional(
-        path, request: GrpcReflectionV1.ServerReflectionRequest.self,
-        response: GrpcReflectionV1.ServerReflectionResponse.self)
+        path,
+        request: GrpcReflectionV1.ServerReflectionRequest.self,
+        response: GrpcReflectionV1.ServerReflectionResponse.self
+      )
       var responses = call.responses.makeAsyncIterator()
 
       await call.send(.init(messageRequest: .listServices("")))
@@ -67,7 +69,8 @@ import Testing
         list.service.map(\.name) == [
           "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
           "grpc.reflection.v1alpha.ServerReflection", "test.Echo",
-        ])
+        ]
+      )
 
       await call.send(.init(messageRequest: .fileContainingSymbol("etcdserverpb.KV")))
       let bySymbol = try await responses.next()

@@ -22,7 +22,9 @@ import Testing
     #expect(Self.parse("99999999H") == UInt64(Int64.max / 2))
   }
 
-  @Test(arguments: [1, 999, 99_999_999, 100_000_000, 123_456_789_012, 5_000_000_000, UInt64(1) << 61])
+  @Test(arguments: [
+    1, 999, 99_999_999, 100_000_000, 123_456_789_012, 5_000_000_000, UInt64(1) << 61,
+  ])
   func formatNeverShortens(nanoseconds: UInt64) throws {
     let text = CallTimeout.format(nanoseconds: nanoseconds)
     #expect(text.utf8.count <= 9)

@@ -22,19 +22,27 @@ struct MetricsPage: Sendable {
     page.gauge("etcd_server_is_leader", isLeader ? 1 : 0)
     page.gauge("etcd_server_is_learner", 0)
     page.labelled(
-      "etcd_server_id", "gauge", [(#"server_id="\#(member.memberID)""#, 1)])
+      "etcd_server_id",
+      "gauge",
+      [(#"server_id="\#(member.memberID)""#, 1)]
+    )
     page.labelled(
-      "etcd_server_version", "gauge",
-      [(#"server_version="\#(Version.etcdCompatible)""#, 1)])
+      "etcd_server_version",
+      "gauge",
+      [(#"server_version="\#(Version.etcdCompatible)""#, 1)]
+    )
     page.labelled(
-      "etcd_cluster_version", "gauge",
-      [(#"cluster_version="\#(Version.etcdCompatible)""#, 1)])
+      "etcd_cluster_version",
+      "gauge",
+      [(#"cluster_version="\#(Version.etcdCompatible)""#, 1)]
+    )
     page.counter("etcd_server_leader_changes_seen_total", Double(status.leaderChanges))
     page.gauge("etcd_server_proposals_committed_total", Double(status.committed.rawValue))
     page.gauge("etcd_server_proposals_applied_total", Double(status.applied.rawValue))
     page.gauge(
       "etcd_server_proposals_pending",
-      Double(status.lastIndex.rawValue - status.applied.rawValue))
+      Double(status.lastIndex.rawValue - status.applied.rawValue)
+    )
     page.counter("etcd_server_proposals_failed_total", Double(status.proposalsFailed))
     page.counter("etcd_server_health_success", Double(member.healthSuccesses.value))
     page.counter("etcd_server_health_failures", Double(member.healthFailures.value))
@@ -78,17 +86,26 @@ struct MetricsPage: Sendable {
     page.counter("etcd_network_client_grpc_sent_bytes_total", Double(counters.bytesSent))
     let methods = counters.methods.map { ($0, Self.labels(of: $0)) }
     page.labelled(
-      "grpc_server_started_total", "counter", methods.map { ($0.1, Double($0.0.started)) })
+      "grpc_server_started_total",
+      "counter",
+      methods.map { ($0.1, Double($0.0.started)) }
+    )
     page.labelled(
-      "grpc_server_msg_received_total", "counter",
-      methods.map { ($0.1, Double($0.0.messagesReceived)) })
+      "grpc_server_msg_received_total",
+      "counter",
+      methods.map { ($0.1, Double($0.0.messagesReceived)) }
+    )
     page.labelled(
-      "grpc_server_msg_sent_total", "counter", methods.map { ($0.1, Double($0.0.messagesSent)) })
+      "grpc_server_msg_sent_total",
+      "counter",
+      methods.map { ($0.1, Double($0.0.messagesSent)) }
+    )
     var handled: [(String, Double)] = []
     for (method, labels) in methods {
       for code in RPCCode.allCases where method.handled[Int(code.rawValue)] > 0 {
         handled.append(
-          (#"grpc_code="\#(code.name)",\#(labels)"#, Double(method.handled[Int(code.rawValue)])))
+          (#"grpc_code="\#(code.name)",\#(labels)"#, Double(method.handled[Int(code.rawValue)]))
+        )
       }
     }
     page.labelled("grpc_server_handled_total", "counter", handled)

@@ -11,8 +11,10 @@ struct OperatorEndpoints: HTTPHandler {
   func respond(to request: HTTPRequest) async -> HTTPResponse {
     guard request.method == "GET" || request.method == "HEAD" else {
       return HTTPResponse(
-        status: 405, headers: [("allow", "GET, HEAD"), ("content-type", "text/plain")],
-        body: .bytes(Array("Method Not Allowed\n".utf8)))
+        status: 405,
+        headers: [("allow", "GET, HEAD"), ("content-type", "text/plain")],
+        body: .bytes(Array("Method Not Allowed\n".utf8))
+      )
     }
     var response = await answer(request)
     if request.method == "HEAD" { response.body = .bytes([]) }
@@ -29,8 +31,11 @@ struct OperatorEndpoints: HTTPHandler {
       return await probe("livez", [.serializableRead], only: parts.dropFirst().first, query)
     case "readyz" where parts.count <= 2:
       return await probe(
-        "readyz", [.dataCorruption, .serializableRead, .linearizableRead],
-        only: parts.dropFirst().first, query)
+        "readyz",
+        [.dataCorruption, .serializableRead, .linearizableRead],
+        only: parts.dropFirst().first,
+        query
+      )
     case "version" where parts.count == 1:
       let version = Version.etcdCompatible
       return json(
@@ -39,8 +44,10 @@ struct OperatorEndpoints: HTTPHandler {
       )
     case "metrics" where parts.count == 1:
       return HTTPResponse(
-        status: 200, text: await metrics.text(),
-        contentType: "text/plain; version=0.0.4; charset=utf-8")
+        status: 200,
+        text: await metrics.text(),
+        contentType: "text/plain; version=0.0.4; charset=utf-8"
+      )
     default:
       return HTTPResponse(status: 404, text: "404 page not found\n")
     }
@@ -64,7 +71,10 @@ struct OperatorEndpoints: HTTPHandler {
   /// /livez and /readyz: several checks, of which `exclude` leaves some out and a sub-path names
   /// one.
   private func probe(
-    _ name: String, _ checks: [Check], only: String?, _ query: Query
+    _ name: String,
+    _ checks: [Check],
+    only: String?,
+    _ query: Query
   ) async -> HTTPResponse {
     var chosen = checks
     if let only {

@@ -12,8 +12,10 @@ final class AutoCompaction: Sendable {
   init(_ policy: AutoCompactor.Policy, member: MemberContext) {
     task = Task {
       var compactor = AutoCompactor(
-        policy: policy, now: MonotonicTime.now.nanoseconds,
-        revision: member.store.currentRevision)
+        policy: policy,
+        now: MonotonicTime.now.nanoseconds,
+        revision: member.store.currentRevision
+      )
       while !Task.isCancelled {
         let now = MonotonicTime.now.nanoseconds
         let wait = compactor.nextCheck > now ? compactor.nextCheck - now : 0
@@ -21,11 +23,16 @@ final class AutoCompaction: Sendable {
         if Task.isCancelled { return }
         member.status.current.role == .leader ? compactor.resume() : compactor.pause()
         let revision = compactor.tick(
-          now: MonotonicTime.now.nanoseconds, revision: member.store.currentRevision)
+          now: MonotonicTime.now.nanoseconds,
+          revision: member.store.currentRevision
+        )
         if let revision {
           let succeeded = Self.compact(revision, member)
           compactor.finished(
-            at: revision, succeeded: succeeded, now: MonotonicTime.now.nanoseconds)
+            at: revision,
+            succeeded: succeeded,
+            now: MonotonicTime.now.nanoseconds
+          )
         }
       }
     }

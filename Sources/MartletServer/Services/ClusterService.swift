@@ -15,7 +15,8 @@ final class ClusterMemberService: ClusterService {
   }
 
   func memberList(
-    _ request: IncomingMessage<Etcdserverpb.MemberListRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.MemberListRequest.View>,
+    _ call: ServerCall
   ) {
     if request.view.linearizable && !loop.shared.status.readsAreLocal {
       return loop.whenLinearizable(.memberList, call)

@@ -22,6 +22,10 @@ final class KeyValueService: KVService {
     transactionOperationsMax = loop.shared.settings.transactionOperationsMax
   }
 
+  func callCancelled(_ call: ServerCall) {
+    loop.callCancelled(call.id)
+  }
+
   // MARK: Writes
 
   func put(_ request: IncomingMessage<Etcdserverpb.PutRequest.View>, _ call: ServerCall) {
@@ -34,7 +38,8 @@ final class KeyValueService: KVService {
   }
 
   func deleteRange(
-    _ request: IncomingMessage<Etcdserverpb.DeleteRangeRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.DeleteRangeRequest.View>,
+    _ call: ServerCall
   ) {
     do throws(StoreError) {
       try Store.check(request.view)
@@ -55,7 +60,11 @@ final class KeyValueService: KVService {
     if isLocal && loop.shared.store.estimateCount(request.view) <= Self.keysOnLoopMax {
       loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
         try loop.shared.store.readOnlyTxn(
-          request.view, header: loop.header, reader: loop.reader, into: &reply)
+          request.view,
+          header: loop.header,
+          reader: loop.reader,
+          into: &reply
+        )
       }
     } else {
       let copy = ReadRequest.txn(SharedBytes(copying: request.bytes))
@@ -64,13 +73,16 @@ final class KeyValueService: KVService {
   }
 
   func compact(
-    _ request: IncomingMessage<Etcdserverpb.CompactionRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.CompactionRequest.View>,
+    _ call: ServerCall
   ) {
     propose(.compaction, request.bytes, call)
   }
 
   private func propose(
-    _ operation: ReplicatedOperation, _ bytes: UnsafeRawBufferPointer, _ call: ServerCall
+    _ operation: ReplicatedOperation,
+    _ bytes: UnsafeRawBufferPointer,
+    _ call: ServerCall
   ) {
     guard bytes.count <= requestBytesMax else { return call.finish(RPCStatus(.requestTooLarge)) }
     loop.propose(operation, bytes, call)
@@ -92,12 +104,17 @@ final class KeyValueService: KVService {
     }
     loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
       try loop.shared.store.range(
-        request.view, header: loop.header, reader: loop.reader, into: &reply)
+        request.view,
+        header: loop.header,
+        reader: loop.reader,
+        into: &reply
+      )
     }
   }
 
   func rangeStream(
-    _ request: IncomingMessage<Etcdserverpb.RangeRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.RangeRequest.View>,
+    _ call: ServerCall
   ) {
     do throws(StoreError) {
       try Store.check(request.view)
@@ -106,7 +123,8 @@ final class KeyValueService: KVService {
     }
     guard Store.isStreamable(request.view) else {
       return call.finish(
-        .unimplemented("etcdserver: range stream does not support sorting or revision filters"))
+        .unimplemented("etcdserver: range stream does not support sorting or revision filters")
+      )
     }
     // The cursor copies the request, and pins its revision until it is let go with the stream.
     let shared = loop.shared

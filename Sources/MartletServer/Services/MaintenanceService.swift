@@ -18,7 +18,8 @@ final class StoreMaintenanceService: MaintenanceService {
   }
 
   func status(
-    _ request: IncomingMessage<Etcdserverpb.StatusRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.StatusRequest.View>,
+    _ call: ServerCall
   ) {
     let shared = loop.shared
     let replica = shared.status.current
@@ -82,7 +83,8 @@ final class StoreMaintenanceService: MaintenanceService {
   }
 
   func defragment(
-    _ request: IncomingMessage<Etcdserverpb.DefragmentRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.DefragmentRequest.View>,
+    _ call: ServerCall
   ) {
     let (loop, shared, id) = (loop, loop.shared, call.id)
     shared.whenFlushed { result in
@@ -99,7 +101,8 @@ final class StoreMaintenanceService: MaintenanceService {
   }
 
   func snapshot(
-    _ request: IncomingMessage<Etcdserverpb.SnapshotRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<Etcdserverpb.SnapshotRequest.View>,
+    _ call: ServerCall
   ) {
     let (loop, shared, id) = (loop, loop.shared, call.id)
     shared.whenFlushed { result in

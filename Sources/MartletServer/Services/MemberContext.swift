@@ -34,8 +34,14 @@ final class MemberContext: Sendable {
   }
 
   init(
-    identity: MemberIdentity, store: Store, storage: TieredStorage, status: PublishedStatus,
-    gate: AdmissionGate, readers: ReaderPool, replica: ReplicaThread, settings: Settings,
+    identity: MemberIdentity,
+    store: Store,
+    storage: TieredStorage,
+    status: PublishedStatus,
+    gate: AdmissionGate,
+    readers: ReaderPool,
+    replica: ReplicaThread,
+    settings: Settings,
     logger: Logger
   ) {
     self.identity = identity

@@ -28,8 +28,11 @@ struct ProposalTimeouts {
   mutating func noteProposed(_ block: ByteBlock, count: Int, now: MonotonicTime) {
     batches.append(
       Batch(
-        deadline: now.advanced(byNanoseconds: timeoutNanoseconds), unanswered: count,
-        block: block))
+        deadline: now.advanced(byNanoseconds: timeoutNanoseconds),
+        unanswered: count,
+        block: block
+      )
+    )
   }
 
   mutating func noteAnswered(_ count: Int) {

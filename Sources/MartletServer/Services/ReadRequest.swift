@@ -14,7 +14,10 @@ enum ReadRequest: Sendable {
 
   /// Writes the whole response.
   func answer(
-    from member: MemberContext, reader: StoreReader, arena: Arena, into reply: inout ByteWriter
+    from member: MemberContext,
+    reader: StoreReader,
+    arena: Arena,
+    into reply: inout ByteWriter
   ) throws(StoreError) {
     arena.reset()
     switch self {

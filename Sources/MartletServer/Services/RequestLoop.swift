@@ -23,6 +23,8 @@ final class RequestLoop: @unchecked Sendable {
   private var isHandOverScheduled = false
   private var reads = ReadQueue()
   private var timeouts: ProposalTimeouts
+  /// Reads that the pool has, by their calls.
+  private var pooledReads: [CallID: DropFlag] = [:]
 
   private static let scratchCapacity = 64 << 10
   private static let timeoutCheckInterval = TimeAmount.milliseconds(500)
@@ -44,7 +46,8 @@ final class RequestLoop: @unchecked Sendable {
   /// Begins to look for proposals that nobody answers. On the event loop, once.
   func start() {
     eventLoop.scheduleRepeatedTask(
-      initialDelay: Self.timeoutCheckInterval, delay: Self.timeoutCheckInterval
+      initialDelay: Self.timeoutCheckInterval,
+      delay: Self.timeoutCheckInterval
     ) { _ in self.endOverdueCalls() }
   }
 
@@ -62,7 +65,9 @@ final class RequestLoop: @unchecked Sendable {
   /// Puts a checked request on its way into the log. Everything proposed in one tick of the event
   /// loop is handed over together, with one wake-up of the replica.
   func propose(
-    _ operation: ReplicatedOperation, _ request: UnsafeRawBufferPointer, _ call: ServerCall
+    _ operation: ReplicatedOperation,
+    _ request: UnsafeRawBufferPointer,
+    _ call: ServerCall
   ) {
     guard shared.gate.isOpen else { return call.finish(RPCStatus(.tooManyRequests)) }
     let handle = RequestHandle(loop: number, call: call.id.rawValue)
@@ -136,7 +141,8 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Answers a call, here and now, with what `encode` writes or with the error that it throws.
   func answer(
-    _ call: ServerCall, _ encode: (inout ByteWriter) throws(StoreError) -> Void
+    _ call: ServerCall,
+    _ encode: (inout ByteWriter) throws(StoreError) -> Void
   ) {
     scratch.removeAll()
     do throws(StoreError) {
@@ -155,17 +161,36 @@ final class RequestLoop: @unchecked Sendable {
   func answerFromPool(_ request: ReadRequest, _ call: ServerCall) {
     let id = call.id
     let shared = shared
+    let isDropped = DropFlag()
+    pooledReads[id] = isDropped
     let submitted = shared.readers.submit { reader, arena in
+      if isDropped.isSet { return }
       var reply = ByteWriter(capacity: Self.scratchCapacity)
       do throws(StoreError) {
         try request.answer(from: shared, reader: reader, arena: arena, into: &reply)
       } catch {
-        return self.finish(id, RPCStatus(RequestError(error)))
+        let status = RPCStatus(RequestError(error))
+        return self.withPooledRead(id) { $0.finish(status) }
       }
       let message = SharedBytes(reply.takeBlock())
-      self.withCall(id) { $0.respond(message: message) }
+      self.withPooledRead(id) { $0.respond(message: message) }
     }
-    if !submitted { call.finish(RPCStatus(.serverStopped)) }
+    if !submitted {
+      pooledReads[id] = nil
+      call.finish(RPCStatus(.serverStopped))
+    }
+  }
+
+  private func withPooledRead(_ id: CallID, _ body: @escaping @Sendable (ServerCall) -> Void) {
+    eventLoop.execute {
+      self.pooledReads[id] = nil
+      if let call = self.calls.call(id) { body(call) }
+    }
+  }
+
+  /// Nobody waits for the call any more: a read that the pool has not begun is not made.
+  func callCancelled(_ id: CallID) {
+    pooledReads.removeValue(forKey: id)?.set()
   }
 
   // MARK: From other threads

@@ -48,7 +48,8 @@ final class SnapshotFile: @unchecked Sendable {
 
   /// Writes the next `SnapshotResponse`.
   func next(
-    header: Etcdserverpb.ResponseHeader, into message: inout ByteWriter
+    header: Etcdserverpb.ResponseHeader,
+    into message: inout ByteWriter
   ) -> PumpedStream.Step {
     var response = Etcdserverpb.SnapshotResponse()
     response.header = header

@@ -71,7 +71,9 @@ private final class HousekeeperLoop: @unchecked Sendable {
   private static let compactionPauseNanoseconds: UInt64 = 1_000_000
 
   init(
-    store: Store, metrics: DiskMetrics, report: @escaping @Sendable (Housekeeper.Report) -> Void
+    store: Store,
+    metrics: DiskMetrics,
+    report: @escaping @Sendable (Housekeeper.Report) -> Void
   ) {
     self.store = store
     self.metrics = metrics

@@ -34,7 +34,8 @@ final class LogWriter: Sendable {
   private let preparer: WorkerThread
 
   init(
-    log: SegmentedLog<PosixFileSystem>, metrics: DiskMetrics,
+    log: SegmentedLog<PosixFileSystem>,
+    metrics: DiskMetrics,
     report: @escaping @Sendable (Report) -> Void
   ) {
     let (mailbox, preparations) = (mailbox, preparations)
@@ -46,7 +47,11 @@ final class LogWriter: Sendable {
       }
     }
     let worker = LogWriterWorker(
-      log: log, metrics: metrics, preparations: preparations, report: report)
+      log: log,
+      metrics: metrics,
+      preparations: preparations,
+      report: report
+    )
     self.worker = worker
     thread = WorkerThread(name: "martlet-log") {
       worker.run(mailbox)
@@ -94,7 +99,9 @@ private final class LogWriterWorker: Sendable {
   private static let retryNanoseconds = 250_000_000
 
   init(
-    log: SegmentedLog<PosixFileSystem>, metrics: DiskMetrics, preparations: Mailbox<Void>,
+    log: SegmentedLog<PosixFileSystem>,
+    metrics: DiskMetrics,
+    preparations: Mailbox<Void>,
     report: @escaping @Sendable (LogWriter.Report) -> Void
   ) {
     state = Mutex(State(log: log))
@@ -169,7 +176,10 @@ private final class LogWriterWorker: Sendable {
     if let mark = state.release {
       let snapshot = mark.snapshotMark
       try log.recordSnapshot(
-        index: snapshot.index, term: snapshot.term, confState: snapshot.confState)
+        index: snapshot.index,
+        term: snapshot.term,
+        confState: snapshot.confState
+      )
     }
     let start = MonotonicTime.now
     try log.sync()

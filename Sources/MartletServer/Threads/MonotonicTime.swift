@@ -33,6 +33,8 @@ struct MonotonicTime: Comparable, Sendable {
 
   var timespec: Glibc.timespec {
     Glibc.timespec(
-      tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+      tv_sec: Int(nanoseconds / 1_000_000_000),
+      tv_nsec: Int(nanoseconds % 1_000_000_000)
+    )
   }
 }

@@ -32,17 +32,26 @@ final class ReplicaThread: Sendable {
   private let thread: WorkerThread
 
   init(
-    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
-    gate: AdmissionGate, logger: Logger, outlets: Outlets,
+    machine: ReplicaMachine,
+    tickNanoseconds: UInt64,
+    status: PublishedStatus,
+    gate: AdmissionGate,
+    logger: Logger,
+    outlets: Outlets,
     makeLogWriter: (@escaping @Sendable (LogWriter.Report) -> Void) -> LogWriter,
     makeHousekeeper: (@escaping @Sendable (Housekeeper.Report) -> Void) -> Housekeeper
   ) {
     let mailbox = mailbox
     let loop = ReplicaLoop(
-      machine: machine, tickNanoseconds: tickNanoseconds, status: status, gate: gate,
-      logger: logger, outlets: outlets,
+      machine: machine,
+      tickNanoseconds: tickNanoseconds,
+      status: status,
+      gate: gate,
+      logger: logger,
+      outlets: outlets,
       logWriter: makeLogWriter { mailbox.post(.log($0)) },
-      housekeeper: makeHousekeeper { mailbox.post(.housekeeper($0)) })
+      housekeeper: makeHousekeeper { mailbox.post(.housekeeper($0)) }
+    )
     thread = WorkerThread(name: "martlet-replica") {
       loop.run(mailbox)
     }
@@ -80,8 +89,14 @@ private final class ReplicaLoop: @unchecked Sendable {
   private var isStopping = false
 
   init(
-    machine: ReplicaMachine, tickNanoseconds: UInt64, status: PublishedStatus,
-    gate: AdmissionGate, logger: Logger, outlets: ReplicaThread.Outlets, logWriter: LogWriter, housekeeper: Housekeeper
+    machine: ReplicaMachine,
+    tickNanoseconds: UInt64,
+    status: PublishedStatus,
+    gate: AdmissionGate,
+    logger: Logger,
+    outlets: ReplicaThread.Outlets,
+    logWriter: LogWriter,
+    housekeeper: Housekeeper
   ) {
     self.machine = machine
     self.tickNanoseconds = tickNanoseconds
@@ -138,7 +153,8 @@ private final class ReplicaLoop: @unchecked Sendable {
     case .stalled(let error):
       logger.error(
         "the log cannot be written: nothing is acknowledged until it can",
-        metadata: ["cause": "\(error)"])
+        metadata: ["cause": "\(error)"]
+      )
       machine.logFailed()
     case .recovered:
       logger.notice("the log can be written again")
@@ -214,7 +230,8 @@ private final class ReplicaLoop: @unchecked Sendable {
         "leadership",
         metadata: [
           "leader": "\(new.leader)", "role": "\(new.role)", "term": "\(new.term)",
-        ])
+        ]
+      )
     }
     lastStatus = new
     status.publish(new)

@@ -22,14 +22,17 @@ final class WorkerThread: @unchecked Sendable {
     let start = Unmanaged.passRetained(Start(name: name, body: body))
     var handle = pthread_t()
     let result = pthread_create(
-      &handle, nil,
+      &handle,
+      nil,
       { argument in
         guard let argument else { return nil }
         let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
         WorkerThread.setName(start.name)
         start.body()
         return nil
-      }, start.toOpaque())
+      },
+      start.toOpaque()
+    )
     precondition(result == 0, "pthread_create failed with errno \(result)")
     self.handle = handle
   }

@@ -37,7 +37,8 @@ package struct RPCError: Error, Sendable, CustomStringConvertible {
   package let metadata: [(name: String, value: String)]
 
   package init(
-    _ status: RPCStatus, mayHaveBeenProcessed: Bool,
+    _ status: RPCStatus,
+    mayHaveBeenProcessed: Bool,
     metadata: [(name: String, value: String)] = []
   ) {
     self.status = status
@@ -58,7 +59,8 @@ package struct CallEnd: Sendable {
   package var metadata: [(name: String, value: String)]
 
   package init(
-    _ status: RPCStatus, mayHaveBeenProcessed: Bool,
+    _ status: RPCStatus,
+    mayHaveBeenProcessed: Bool,
     metadata: [(name: String, value: String)] = []
   ) {
     self.status = status
@@ -75,7 +77,10 @@ package struct CallEnd: Sendable {
 package enum RequestHeaders {
   /// A block that any number of calls with the same options may share.
   package static func block(
-    path: String, authority: String, isSecure: Bool = false, options: CallOptions = CallOptions()
+    path: String,
+    authority: String,
+    isSecure: Bool = false,
+    options: CallOptions = CallOptions()
   ) -> HeaderBlock {
     var fields = [
       (name: ":method", value: "POST"), (name: ":scheme", value: isSecure ? "https" : "http"),

@@ -47,13 +47,15 @@ final class ClientCall: @unchecked Sendable {
     guard let message = try await read(toEnd: true, start: start) else {
       throw RPCError(
         .internal("cardinality violation: received no response message"),
-        mayHaveBeenProcessed: true)
+        mayHaveBeenProcessed: true
+      )
     }
     return message
   }
 
   private func read(
-    toEnd: Bool, start: (@Sendable () -> Void)? = nil
+    toEnd: Bool,
+    start: (@Sendable () -> Void)? = nil
   ) async throws(RPCError) -> [UInt8]? {
     let reply = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
@@ -104,7 +106,10 @@ final class ClientCall: @unchecked Sendable {
   func attach(_ connection: ClientLoopConnection, _ headers: HeaderBlock, token: Int) -> Bool {
     guard
       let id = connection.start(
-        headers: headers, token: token, compressesRequests: options.compressesRequests)
+        headers: headers,
+        token: token,
+        compressesRequests: options.compressesRequests
+      )
     else { return false }
     attachment = (connection, id)
     wasSent = true
@@ -199,7 +204,9 @@ final class ClientCall: @unchecked Sendable {
         return .failure(
           RPCError(
             .internal("cardinality violation: received more than one response message"),
-            mayHaveBeenProcessed: true))
+            mayHaveBeenProcessed: true
+          )
+        )
       }
       return .success(inbox.first)
     }

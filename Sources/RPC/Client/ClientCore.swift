@@ -52,8 +52,11 @@ final class ClientCore: @unchecked Sendable {
       options.timeout == nil && options.metadata.isEmpty && !options.compressesRequests
     if isPlain, let block = plainHeaders[path] { return block }
     let block = RequestHeaders.block(
-      path: path.path, authority: configuration.authority ?? defaultAuthority,
-      isSecure: configuration.isSecure, options: options)
+      path: path.path,
+      authority: configuration.authority ?? defaultAuthority,
+      isSecure: configuration.isSecure,
+      options: options
+    )
     if isPlain { plainHeaders[path] = block }
     return block
   }
@@ -68,7 +71,10 @@ final class ClientCore: @unchecked Sendable {
   private func connect() {
     let link = ClientLink(core: self)
     ClientLoopConnection.connect(
-      to: address, on: eventLoop, configuration: configuration, delegate: link
+      to: address,
+      on: eventLoop,
+      configuration: configuration,
+      delegate: link
     ).hop(to: eventLoop).assumeIsolated().whenComplete { result in
       guard case .connecting(let waiting) = self.state else {
         if case .success(let connection) = result { connection.closeNow() }
@@ -84,7 +90,8 @@ final class ClientCore: @unchecked Sendable {
         self.state = .idle
         let end = CallEnd(
           .unavailable("connecting to \(self.address) failed: \(error)"),
-          mayHaveBeenProcessed: false)
+          mayHaveBeenProcessed: false
+        )
         for (call, _) in waiting { call.finish(end) }
       }
     }

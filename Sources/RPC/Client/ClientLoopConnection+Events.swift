@@ -4,7 +4,9 @@ package import HTTP2
 // What the server sends.
 extension ClientLoopConnection {
   package func headerField(
-    _ stream: HTTP2Stream, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ stream: HTTP2Stream,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
   ) {
     guard stream.tag > 0 else { return }
     let slot = slots[stream.tag - 1]
@@ -74,7 +76,10 @@ extension ClientLoopConnection {
     scratch.removeAll()
     do {
       try gzip.decompress(
-        message, into: &scratch, contentBytesMax: configuration.messageBytesMax)
+        message,
+        into: &scratch,
+        contentBytesMax: configuration.messageBytesMax
+      )
     } catch {
       fail(slot, .internal("grpc: failed to decompress the received message: \(error)"))
       return
@@ -94,8 +99,10 @@ extension ClientLoopConnection {
     let slot = slots[stream.tag - 1]
     let token = slot.token
     let end = CallEnd(
-      status(slot), mayHaveBeenProcessed: true,
-      metadata: slot.metadata.count > 0 ? slot.metadata.entries : [])
+      status(slot),
+      mayHaveBeenProcessed: true,
+      metadata: slot.metadata.count > 0 ? slot.metadata.entries : []
+    )
     close(slot)
     delegate.callEnded(token, end)
   }
@@ -112,7 +119,8 @@ extension ClientLoopConnection {
     }
     return RPCStatus(
       Self.code(ofHTTPStatus: slot.httpStatus),
-      "unexpected HTTP status code received from server: \(slot.httpStatus)")
+      "unexpected HTTP status code received from server: \(slot.httpStatus)"
+    )
   }
 
   package func streamClosed(_ stream: HTTP2Stream, errorCode: UInt32) {

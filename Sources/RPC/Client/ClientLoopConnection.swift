@@ -66,7 +66,8 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   /// Connects. The delegate must outlive the connection and hears nothing before the future
   /// succeeds.
   package static func connect(
-    to address: RPCAddress, on eventLoop: any EventLoop,
+    to address: RPCAddress,
+    on eventLoop: any EventLoop,
     configuration: RPCClientConfiguration = RPCClientConfiguration(),
     delegate: any ClientCallDelegate & Sendable
   ) -> EventLoopFuture<ClientLoopConnection> {
@@ -87,7 +88,10 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
     return channel.flatMapThrowing { channel in
       let connection = ClientLoopConnection(configuration, delegate)
       let http2 = HTTP2Connection(
-        role: .client, configuration: configuration.http2, delegate: connection)
+        role: .client,
+        configuration: configuration.http2,
+        delegate: connection
+      )
       connection.http2 = http2
       try channel.pipeline.syncOperations.addHandler(http2)
       return connection
@@ -104,7 +108,9 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   /// nil is returned: the connection takes no calls, and the request was not sent.
   @discardableResult
   package func startUnary(
-    path: HeaderBlock, message: UnsafeRawBufferPointer, token: Int
+    path: HeaderBlock,
+    message: UnsafeRawBufferPointer,
+    token: Int
   ) -> CallID? {
     guard let http2, let slot = open(path, token), let stream = slot.stream else { return nil }
     http2.write(stream) { writer in
@@ -116,7 +122,9 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
 
   /// Begins a call whose request messages are sent with `send`.
   package func start(
-    headers: HeaderBlock, token: Int, compressesRequests: Bool = false
+    headers: HeaderBlock,
+    token: Int,
+    compressesRequests: Bool = false
   ) -> CallID? {
     guard let slot = open(headers, token) else { return nil }
     slot.compressesRequests = compressesRequests
@@ -217,7 +225,9 @@ extension ClientLoopConnection {
   }
 
   private static func append(
-    _ message: UnsafeRawBufferPointer, isCompressed: Bool = false, to writer: inout ByteWriter
+    _ message: UnsafeRawBufferPointer,
+    isCompressed: Bool = false,
+    to writer: inout ByteWriter
   ) {
     writer.append(byte: isCompressed ? 1 : 0)
     writer.append(integer: UInt32(message.count).bigEndian)

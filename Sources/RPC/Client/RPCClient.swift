@@ -9,7 +9,8 @@ package final class RPCClient: Sendable {
   private let core: ClientCore
 
   package init(
-    address: RPCAddress, group: any EventLoopGroup,
+    address: RPCAddress,
+    group: any EventLoopGroup,
     configuration: RPCClientConfiguration = RPCClientConfiguration()
   ) {
     self.address = address
@@ -18,7 +19,9 @@ package final class RPCClient: Sendable {
 
   /// One request, one response. Cancelling the task takes the call back.
   package func unary<Request: Message, Response: Message>(
-    _ path: MethodPath, _ request: Request, options: CallOptions = CallOptions()
+    _ path: MethodPath,
+    _ request: Request,
+    options: CallOptions = CallOptions()
   ) async throws(RPCError) -> Response {
     let call = makeCall(options)
     let message = Self.encode(request)
@@ -34,7 +37,9 @@ package final class RPCClient: Sendable {
   /// One request, a stream of responses. The call is taken back when the stream is released
   /// before its end.
   package func serverStreaming<Request: Message, Response: Message>(
-    _ path: MethodPath, _ request: Request, options: CallOptions = CallOptions()
+    _ path: MethodPath,
+    _ request: Request,
+    options: CallOptions = CallOptions()
   ) async throws(RPCError) -> ResponseStream<Response> {
     let call = makeCall(options)
     let message = Self.encode(request)
@@ -49,8 +54,10 @@ package final class RPCClient: Sendable {
 
   /// A stream of requests, and of responses: also for methods that answer with only one.
   package func bidirectional<Request: Message, Response: Message>(
-    _ path: MethodPath, request: Request.Type = Request.self,
-    response: Response.Type = Response.self, options: CallOptions = CallOptions()
+    _ path: MethodPath,
+    request: Request.Type = Request.self,
+    response: Response.Type = Response.self,
+    options: CallOptions = CallOptions()
   ) async throws(RPCError) -> StreamingCall<Request, Response> {
     let call = makeCall(options)
     let core = core
@@ -67,8 +74,10 @@ package final class RPCClient: Sendable {
 
   private func makeCall(_ options: CallOptions) -> ClientCall {
     ClientCall(
-      eventLoop: core.eventLoop, options: options,
-      inputBufferedBytesMax: core.configuration.inputBufferedBytesMax)
+      eventLoop: core.eventLoop,
+      options: options,
+      inputBufferedBytesMax: core.configuration.inputBufferedBytesMax
+    )
   }
 
   static func encode(_ message: some Message) -> SharedBytes {
@@ -84,7 +93,8 @@ package final class RPCClient: Sendable {
     } catch {
       throw RPCError(
         .internal("grpc: failed to unmarshal the received message: \(error)"),
-        mayHaveBeenProcessed: true)
+        mayHaveBeenProcessed: true
+      )
     }
   }
 }

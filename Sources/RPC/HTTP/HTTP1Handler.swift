@@ -93,15 +93,20 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
         return
       }
       let request = HTTPRequest(
-        method: head.method.rawValue, target: head.uri,
-        headers: head.headers.map { ($0.name.lowercased(), $0.value) }, body: body, peer: peer)
+        method: head.method.rawValue,
+        target: head.uri,
+        headers: head.headers.map { ($0.name.lowercased(), $0.value) },
+        body: body,
+        peer: peer
+      )
       state = .answering(answer(request, with: handler, to: sink))
     }
   }
 
   /// An answer has been written; on the loop.
   private static func finished(
-    _ bound: NIOLoopBound<(HTTP1Handler, ChannelHandlerContext)>, _ keepAlive: Bool
+    _ bound: NIOLoopBound<(HTTP1Handler, ChannelHandlerContext)>,
+    _ keepAlive: Bool
   ) {
     let (handler, context) = bound.value
     handler.state = .idle
@@ -127,7 +132,9 @@ struct HTTP1Sink: HTTPSink {
   let onFinish: @Sendable (Bool) -> Void
 
   func send(
-    status: Int, headers: [(name: String, value: String)], body: [UInt8]?
+    status: Int,
+    headers: [(name: String, value: String)],
+    body: [UInt8]?
   ) async throws {
     try await channel.eventLoop.flatSubmit {
       sendNow(status: status, headers: headers, body: body)
@@ -152,12 +159,17 @@ struct HTTP1Sink: HTTPSink {
   /// The whole answer when there is a body, else its head. On the loop only.
   @discardableResult
   func sendNow(
-    status: Int, headers: [(name: String, value: String)], body: [UInt8]?
+    status: Int,
+    headers: [(name: String, value: String)],
+    body: [UInt8]?
   ) -> EventLoopFuture<Void> {
     var fields = HTTPHeaders(headers)
     if !head.isKeepAlive { fields.replaceOrAdd(name: "connection", value: "close") }
     let response = HTTPResponseHead(
-      version: head.version, status: HTTPResponseStatus(statusCode: status), headers: fields)
+      version: head.version,
+      status: HTTPResponseStatus(statusCode: status),
+      headers: fields
+    )
     channel.write(HTTPServerResponsePart.head(response), promise: nil)
     guard let body else {
       channel.flush()

@@ -67,8 +67,12 @@ extension ServerConnection {
     let host = slot.metadata.value(named: ":authority").map { String($0) } ?? authority
     let headers = slot.metadata.entries.filter { !$0.name.hasPrefix(":") }
     let request = HTTPRequest(
-      method: state.method, target: target, headers: [("host", host)] + headers,
-      body: state.takeBody(), peer: peer)
+      method: state.method,
+      target: target,
+      headers: [("host", host)] + headers,
+      body: state.takeBody(),
+      peer: peer
+    )
     state.task = answer(request, with: handler, to: sink)
   }
 }
@@ -80,7 +84,9 @@ struct HTTP2Sink: HTTPSink {
   let isHead: Bool
 
   func send(
-    status: Int, headers: [(name: String, value: String)], body: [UInt8]?
+    status: Int,
+    headers: [(name: String, value: String)],
+    body: [UInt8]?
   ) async throws {
     try await loop.eventLoop.submit { () throws -> Void in
       guard sendNow(status: status, headers: headers, body: body) else { throw HTTPClientGone() }

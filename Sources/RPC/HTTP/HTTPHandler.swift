@@ -12,7 +12,10 @@ package struct HTTPRequest: Sendable {
   package var peer: String
 
   package init(
-    method: String, target: String, headers: [(name: String, value: String)], body: [UInt8],
+    method: String,
+    target: String,
+    headers: [(name: String, value: String)],
+    body: [UInt8],
     peer: String
   ) {
     self.method = method
@@ -53,7 +56,10 @@ package struct HTTPResponse: Sendable {
   /// A short text.
   package init(status: Int, text: String, contentType: String = "text/plain; charset=utf-8") {
     self.init(
-      status: status, headers: [("content-type", contentType)], body: .bytes([UInt8](text.utf8)))
+      status: status,
+      headers: [("content-type", contentType)],
+      body: .bytes([UInt8](text.utf8))
+    )
   }
 }
 

@@ -12,7 +12,9 @@ protocol HTTPSink: HTTPBodyWriter {
 
 /// Asks the handler in a task of its own and sends what it answers.
 func answer(
-  _ request: HTTPRequest, with handler: any HTTPHandler, to sink: some HTTPSink
+  _ request: HTTPRequest,
+  with handler: any HTTPHandler,
+  to sink: some HTTPSink
 ) -> Task<Void, Never> {
   Task {
     let response = await handler.respond(to: request)

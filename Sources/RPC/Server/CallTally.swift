@@ -25,7 +25,8 @@ struct CallTally: ~Copyable {
   mutating func grow(methodCount: Int) {
     precondition(methodCount >= self.methodCount)
     let bigger = UnsafeMutablePointer<UInt64>.allocate(
-      capacity: max(methodCount, 1) * Column.count)
+      capacity: max(methodCount, 1) * Column.count
+    )
     bigger.initialize(repeating: 0, count: methodCount * Column.count)
     bigger.update(from: cells, count: self.methodCount * Column.count)
     cells.deallocate()

@@ -20,7 +20,8 @@ package struct PathTable {
     let bytes = [UInt8](path.utf8)
     precondition(bytes.withUnsafeBytes { find($0) } == nil, "\(path) is registered twice")
     entries.append(
-      Entry(hash: bytes.withUnsafeBytes { Self.hash($0) }, path: bytes, method: method))
+      Entry(hash: bytes.withUnsafeBytes { Self.hash($0) }, path: bytes, method: method)
+    )
     // At most half full, so that a probe is short and always ends.
     if entries.count * 2 > places.count {
       places = ContiguousArray(repeating: 0, count: places.count * 2)

@@ -62,10 +62,14 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
     let pipeline = context.pipeline.syncOperations
     do {
       if isHTTP2 {
-        try pipeline.addHandler(ServerConnection.start(on: loop, channel: context.channel, peer: peer))
+        try pipeline.addHandler(
+          ServerConnection.start(on: loop, channel: context.channel, peer: peer)
+        )
       } else {
         try pipeline.configureHTTPServerPipeline(
-          withPipeliningAssistance: true, withErrorHandling: true)
+          withPipeliningAssistance: true,
+          withErrorHandling: true
+        )
         try pipeline.addHandler(HTTP1Handler(loop: loop, peer: peer))
       }
     } catch {

@@ -35,21 +35,24 @@ package final class RPCServer: Sendable {
   private let listeners = Mutex<[any Channel]>([])
   private let connectionCount = Atomic<Int>(0)
 
-  /// Makes the loops; nothing is bound yet.
-  ///
-  /// - Parameter httpHandler: Answers the requests that are not gRPC.
+  /// Makes the loops; nothing is bound yet. `httpHandler` answers the requests that are not gRPC.
   package init(
-    group: any EventLoopGroup, configuration: RPCServerConfiguration = RPCServerConfiguration(),
+    group: any EventLoopGroup,
+    configuration: RPCServerConfiguration = RPCServerConfiguration(),
     httpHandler: (any HTTPHandler)? = nil
   ) {
     self.group = group
     self.configuration = configuration
     loops = group.makeIterator().map { eventLoop in
       RPCServerLoop(
-        eventLoop: eventLoop, configuration: configuration, httpHandler: httpHandler)
+        eventLoop: eventLoop,
+        configuration: configuration,
+        httpHandler: httpHandler
+      )
     }
     loopsByEventLoop = Dictionary(
-      uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+      uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) }
+    )
   }
 
   /// Runs `setUp` on each loop, for the registration of its services. Call once, before `listen`.
@@ -59,13 +62,14 @@ package final class RPCServer: Sendable {
     }
   }
 
-  /// Binds a socket and accepts connections on it. Port 0 lets the system choose.
-  ///
-  /// - Parameter setup: Runs for each new channel, for TLS.
-  /// - Returns: The address that was bound.
-  /// - Throws: What the system says, as an `IOError`, when the address cannot be bound.
+  /// Binds a socket and accepts connections on it; port 0 lets the system choose. `setup` runs for
+  /// each new channel, for TLS. Returns the address that was bound. Throws what the system says, as
+  /// an `IOError`, when the address cannot be bound.
   @discardableResult
-  package func listen(on address: RPCAddress, setup: ChannelSetup? = nil) async throws
+  package func listen(
+    on address: RPCAddress,
+    setup: ChannelSetup? = nil
+  ) async throws
     -> SocketAddress?
   {
     let bootstrap = ServerBootstrap(group: group)

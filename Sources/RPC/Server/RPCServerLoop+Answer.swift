@@ -16,7 +16,9 @@ enum ResponseHeaders {
 
   /// The only header block of a call that ends before anything else was sent.
   static func trailersOnly(
-    _ status: RPCStatus, httpStatus: Int = 200, extra: [(name: String, value: String)] = []
+    _ status: RPCStatus,
+    httpStatus: Int = 200,
+    extra: [(name: String, value: String)] = []
   ) -> HeaderBlock {
     let head = [
       (name: ":status", value: String(httpStatus)),
@@ -49,7 +51,9 @@ extension RPCServerLoop {
     closeSlot(slot)
     var length = 0
     http2.respond(
-      stream, headers: ResponseHeaders.success, trailers: ResponseHeaders.okTrailers
+      stream,
+      headers: ResponseHeaders.success,
+      trailers: ResponseHeaders.okTrailers
     ) { writer in
       length = Self.writeMessage(&writer, body)
     }
@@ -138,7 +142,9 @@ extension RPCServerLoop {
   }
 
   private func sendHeadersOnce(
-    _ slot: CallSlot, _ http2: HTTP2Connection, _ stream: HTTP2Stream
+    _ slot: CallSlot,
+    _ http2: HTTP2Connection,
+    _ stream: HTTP2Stream
   ) {
     guard !slot.sentHeaders else { return }
     slot.sentHeaders = true
@@ -155,7 +161,8 @@ extension RPCServerLoop {
   /// Writes what `body` writes as one message, with its prefix; returns the length of both.
   @inline(__always)
   private static func writeMessage(
-    _ writer: inout ByteWriter, _ body: (inout ByteWriter) -> Void
+    _ writer: inout ByteWriter,
+    _ body: (inout ByteWriter) -> Void
   ) -> Int {
     let start = writer.count
     writer.append(byte: 0)
@@ -163,7 +170,9 @@ extension RPCServerLoop {
     body(&writer)
     let length = writer.count - start
     writer.overwrite(
-      integer: UInt32(length - MessageReader.prefixBytes).bigEndian, at: start + 1)
+      integer: UInt32(length - MessageReader.prefixBytes).bigEndian,
+      at: start + 1
+    )
     return length
   }
 }

@@ -39,7 +39,8 @@ extension RPCServerLoop {
   func startSweep() {
     guard sweepTask == nil else { return }
     let pause = TimeAmount.nanoseconds(
-      max(1_000_000, configuration.requestArrivalTimeout.nanoseconds / Self.sweepsPerTimeout))
+      max(1_000_000, configuration.requestArrivalTimeout.nanoseconds / Self.sweepsPerTimeout)
+    )
     sweepTask = eventLoop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { [weak self] _ in
       self?.sweep()
     }

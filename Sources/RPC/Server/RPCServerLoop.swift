@@ -57,7 +57,8 @@ package final class RPCServerLoop: @unchecked Sendable {
 
   /// A loop without services; `httpHandler` answers what is not gRPC.
   package init(
-    eventLoop: any EventLoop, configuration: RPCServerConfiguration,
+    eventLoop: any EventLoop,
+    configuration: RPCServerConfiguration,
     httpHandler: (any HTTPHandler)? = nil
   ) {
     self.eventLoop = eventLoop

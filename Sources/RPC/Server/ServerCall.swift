@@ -56,7 +56,8 @@ package struct ServerCall {
 
   /// Calls `body` with the first metadata value of this name, without a copy.
   package func withHeader<Result>(
-    named name: StaticString, _ body: (UnsafeRawBufferPointer?) -> Result
+    named name: StaticString,
+    _ body: (UnsafeRawBufferPointer?) -> Result
   ) -> Result {
     body(loop.knownSlot(id)?.metadata.value(named: name))
   }

@@ -62,14 +62,19 @@ extension ServerConnection {
   }
 
   private func deliver(
-    _ slot: CallSlot, _ message: UnsafeRawBufferPointer, isCompressed: Bool, isLast: Bool
+    _ slot: CallSlot,
+    _ message: UnsafeRawBufferPointer,
+    isCompressed: Bool,
+    isLast: Bool
   ) {
     let method = loop.methods[slot.method]
     if !method.info.requestStreaming, slot.hasMessage || !isLast {
       loop.abort(
         slot,
         .internal(
-          "cardinality violation: received multiple request messages for non-client-streaming RPC"))
+          "cardinality violation: received multiple request messages for non-client-streaming RPC"
+        )
+      )
       return
     }
     loop.tally.countReceived(slot.method, bytes: message.count + MessageReader.prefixBytes)
@@ -94,8 +99,10 @@ extension ServerConnection {
           slot,
           error == .tooLarge
             ? .resourceExhausted(
-              "grpc: received message after decompression larger than max \(max)")
-            : .internal("grpc: failed to decompress the received message"))
+              "grpc: received message after decompression larger than max \(max)"
+            )
+            : .internal("grpc: failed to decompress the received message")
+        )
         return
       }
       hand(slot, loop.methods[slot.method], loop.inflated.bytes)
@@ -104,12 +111,18 @@ extension ServerConnection {
   }
 
   private func hand(
-    _ slot: CallSlot, _ method: RPCServerLoop.Method, _ message: UnsafeRawBufferPointer
+    _ slot: CallSlot,
+    _ method: RPCServerLoop.Method,
+    _ message: UnsafeRawBufferPointer
   ) {
     slot.isDispatched = true
     slot.hasMessage = true
     method.service.receive(
-      method.number, message, ServerCall(loop: loop, id: slot.id), loop.arena)
+      method.number,
+      message,
+      ServerCall(loop: loop, id: slot.id),
+      loop.arena
+    )
     loop.arena.reset()
   }
 
@@ -137,7 +150,9 @@ extension ServerConnection {
       loop.abort(
         slot,
         .internal(
-          "cardinality violation: received no request message from non-client-streaming RPC"))
+          "cardinality violation: received no request message from non-client-streaming RPC"
+        )
+      )
     }
   }
 }

@@ -3,7 +3,9 @@ package import HTTP2
 // The head of a request.
 extension ServerConnection {
   package func headerField(
-    _ stream: HTTP2Stream, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ stream: HTTP2Stream,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
   ) {
     let slot: CallSlot
     if stream.tag > 0 {
@@ -25,7 +27,9 @@ extension ServerConnection {
 
   /// Takes in the fields of the protocol where they lie. False: keep the field as metadata.
   private func takeKnownField(
-    _ slot: CallSlot, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+    _ slot: CallSlot,
+    _ name: UnsafeRawBufferPointer,
+    _ value: UnsafeRawBufferPointer
   ) -> Bool {
     switch name.count {
     case 2:
@@ -58,7 +62,9 @@ extension ServerConnection {
   }
 
   private func takeContentTypeOrTimeout(
-    _ slot: CallSlot, _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+    _ slot: CallSlot,
+    _ name: UnsafeRawBufferPointer,
+    _ value: UnsafeRawBufferPointer
   ) -> Bool {
     if name.isEqual(to: "content-type") {
       slot.contentType = Self.isGRPC(value) ? .grpc : .other
@@ -137,16 +143,22 @@ extension ServerConnection {
     guard let stream = slot.stream else { return }
     let name = slot.metadata.value(named: "grpc-encoding").map { String($0) } ?? ""
     let status = RPCStatus.unimplemented(
-      "grpc: Decompressor is not installed for grpc-encoding \"\(name)\"")
+      "grpc: Decompressor is not installed for grpc-encoding \"\(name)\""
+    )
     refuse(
-      slot, stream,
+      slot,
+      stream,
       ResponseHeaders.trailersOnly(status, extra: [("grpc-accept-encoding", "identity,gzip")]),
-      code: status.code)
+      code: status.code
+    )
   }
 
   /// Answers a request with one header block and forgets it.
   private func refuse(
-    _ slot: CallSlot, _ stream: HTTP2Stream, _ headers: HeaderBlock, code: RPCCode
+    _ slot: CallSlot,
+    _ stream: HTTP2Stream,
+    _ headers: HeaderBlock,
+    code: RPCCode
   ) {
     if slot.phase == .call, slot.method >= 0 { loop.tally.countEnded(slot.method, code) }
     loop.closeSlot(slot)
@@ -156,20 +168,30 @@ extension ServerConnection {
 
   /// A request that is not a gRPC call: for the HTTP handler, or refused as grpc-go does.
   private func startPlain(_ slot: CallSlot, _ stream: HTTP2Stream) {
-    let httpMethod = slot.isPost
+    let httpMethod =
+      slot.isPost
       ? "POST" : slot.metadata.value(named: ":method").map { String($0) } ?? ""
     if slot.contentType == .grpc {
       let status = RPCStatus.internal(
-        "Received a HEADERS frame with :method \"\(httpMethod)\" which should be POST")
+        "Received a HEADERS frame with :method \"\(httpMethod)\" which should be POST"
+      )
       refuse(
-        slot, stream, ResponseHeaders.trailersOnly(status, httpStatus: 405), code: status.code)
+        slot,
+        stream,
+        ResponseHeaders.trailersOnly(status, httpStatus: 405),
+        code: status.code
+      )
       return
     }
     guard slot.method < 0, loop.httpHandler != nil else {
       let type = slot.metadata.value(named: "content-type").map { String($0) } ?? ""
       let status = RPCStatus.invalidArgument("invalid gRPC request content-type \"\(type)\"")
       refuse(
-        slot, stream, ResponseHeaders.trailersOnly(status, httpStatus: 415), code: status.code)
+        slot,
+        stream,
+        ResponseHeaders.trailersOnly(status, httpStatus: 415),
+        code: status.code
+      )
       return
     }
     guard !slot.metadata.isOverflown else {
@@ -178,7 +200,9 @@ extension ServerConnection {
     }
     slot.phase = .httpBody
     slot.http = HTTP2RequestState(
-      method: httpMethod, bodyBytesMax: loop.configuration.httpBodyBytesMax)
+      method: httpMethod,
+      bodyBytesMax: loop.configuration.httpBodyBytesMax
+    )
   }
 
   private func unknownMethod(_ slot: CallSlot) -> RPCStatus {

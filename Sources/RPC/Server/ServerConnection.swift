@@ -28,11 +28,16 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
 
   /// Makes the channel handler of a connection and enters the connection in the loop's table.
   static func start(
-    on loop: RPCServerLoop, channel: any Channel, peer: String
+    on loop: RPCServerLoop,
+    channel: any Channel,
+    peer: String
   ) -> HTTP2Connection {
     let connection = ServerConnection(loop: loop, peer: peer)
     let http2 = HTTP2Connection(
-      role: .server, configuration: loop.http2Configuration, delegate: connection)
+      role: .server,
+      configuration: loop.http2Configuration,
+      delegate: connection
+    )
     connection.http2 = http2
     loop.enter(connection, channel)
     return http2

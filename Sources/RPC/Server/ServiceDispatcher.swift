@@ -28,7 +28,11 @@ package protocol ServiceDispatcher {
   /// A whole request message has arrived. `message`, and what is decoded into `arena`, are valid
   /// only until this returns.
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena)
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
+  )
 
   /// The client has sent its last message; called for methods with a request stream only.
   func halfClose(_ method: Int, _ call: ServerCall)
@@ -56,7 +60,10 @@ package struct IncomingMessage<View> {
 class ServiceBox {
   func start(_ method: Int, _ call: ServerCall) {}
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {}
   func halfClose(_ method: Int, _ call: ServerCall) {}
   func cancel(_ method: Int, _ call: ServerCall) {}
@@ -74,7 +81,10 @@ final class DispatcherBox<Dispatcher: ServiceDispatcher>: ServiceBox {
   }
 
   override func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     dispatcher.receive(method, message, call, arena)
   }

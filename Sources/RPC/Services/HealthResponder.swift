@@ -69,7 +69,8 @@ package final class HealthResponder: HealthService, @unchecked Sendable {
   }
 
   package func check(
-    _ request: IncomingMessage<GrpcHealthV1.HealthCheckRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<GrpcHealthV1.HealthCheckRequest.View>,
+    _ call: ServerCall
   ) {
     guard let status = health.status(of: String(request.view.service)) else {
       call.finish(.notFound("unknown service"))
@@ -79,7 +80,8 @@ package final class HealthResponder: HealthService, @unchecked Sendable {
   }
 
   package func watch(
-    _ request: IncomingMessage<GrpcHealthV1.HealthCheckRequest.View>, _ call: ServerCall
+    _ request: IncomingMessage<GrpcHealthV1.HealthCheckRequest.View>,
+    _ call: ServerCall
   ) {
     let service = String(request.view.service)
     watches[call.id] = service

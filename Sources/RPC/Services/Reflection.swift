@@ -22,8 +22,10 @@ package final class Reflection {
     do {
       let request = try GrpcReflectionV1.ServerReflectionRequest(decoding: message)
       let response = GrpcReflectionV1.ServerReflectionResponse(
-        validHost: request.host, originalRequest: request,
-        messageResponse: answer(request.messageRequest))
+        validHost: request.host,
+        originalRequest: request,
+        messageResponse: answer(request.messageRequest)
+      )
       call.send { response.encode(into: &$0) }
     } catch {
       call.finish(.malformedRequest(error))
@@ -40,23 +42,30 @@ package final class Reflection {
       Self.files(FileDescriptor.containing(symbol: symbol), else: "symbol not found: \(symbol)")
     case .fileContainingExtension(let query):
       Self.notFound(
-        "extension not found: \(query.containingType) \(query.extensionNumber)")
+        "extension not found: \(query.containingType) \(query.extensionNumber)"
+      )
     case .allExtensionNumbersOfType(let name):
       Self.notFound("no extensions of \(name)")
     case .listServices:
       .listServicesResponse(
         GrpcReflectionV1.ListServiceResponse(
-          service: loop.services.map { GrpcReflectionV1.ServiceResponse(name: $0) }))
+          service: loop.services.map { GrpcReflectionV1.ServiceResponse(name: $0) }
+        )
+      )
     case nil:
       .errorResponse(
         GrpcReflectionV1.ErrorResponse(
-          errorCode: Int32(RPCCode.invalidArgument.rawValue), errorMessage: "invalid request"))
+          errorCode: Int32(RPCCode.invalidArgument.rawValue),
+          errorMessage: "invalid request"
+        )
+      )
     }
   }
 
   /// A file and all that it imports.
   private static func files(
-    _ file: FileDescriptor?, else text: String
+    _ file: FileDescriptor?,
+    else text: String
   ) -> GrpcReflectionV1.ServerReflectionResponse.MessageResponse {
     guard let file else { return notFound(text) }
     var seen: Set<String> = [file.name]
@@ -70,7 +79,9 @@ package final class Reflection {
     }
     return .fileDescriptorResponse(
       GrpcReflectionV1.FileDescriptorResponse(
-        fileDescriptorProto: queue.map { [UInt8]($0.bytes) }))
+        fileDescriptorProto: queue.map { [UInt8]($0.bytes) }
+      )
+    )
   }
 
   private static func notFound(
@@ -78,7 +89,10 @@ package final class Reflection {
   ) -> GrpcReflectionV1.ServerReflectionResponse.MessageResponse {
     .errorResponse(
       GrpcReflectionV1.ErrorResponse(
-        errorCode: Int32(RPCCode.notFound.rawValue), errorMessage: text))
+        errorCode: Int32(RPCCode.notFound.rawValue),
+        errorMessage: text
+      )
+    )
   }
 }
 
@@ -91,7 +105,10 @@ extension ReflectionDispatcher {
   package func start(_ method: Int, _ call: ServerCall) {}
 
   package func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     reflection.receive(message, call)
   }

@@ -1,7 +1,8 @@
 /// The encoding of metadata whose name ends in `-bin` (RFC 4648; padding is optional).
 package enum Base64 {
   private static let alphabet = [UInt8](
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8
+  )
 
   /// The text for `bytes`, without padding, as gRPC prefers it.
   package static func encode(_ bytes: [UInt8]) -> String {

@@ -29,13 +29,19 @@ package final class Gzip {
   /// Appends the content of the gzip stream `bytes` to `writer`, at most `contentBytesMax` bytes
   /// of it: memory stays bounded whatever the stream says.
   package func decompress(
-    _ bytes: UnsafeRawBufferPointer, into writer: inout ByteWriter, contentBytesMax: Int
+    _ bytes: UnsafeRawBufferPointer,
+    into writer: inout ByteWriter,
+    contentBytesMax: Int
   ) throws(Failure) {
     if isInflaterReady {
       inflateReset(&inflater)
     } else {
       let result = inflateInit2_(
-        &inflater, Self.windowBits, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+        &inflater,
+        Self.windowBits,
+        ZLIB_VERSION,
+        Int32(MemoryLayout<z_stream>.size)
+      )
       precondition(result == Z_OK, "inflateInit2 failed: \(result)")
       isInflaterReady = true
     }
@@ -66,8 +72,15 @@ package final class Gzip {
       deflateReset(&deflater)
     } else {
       let result = deflateInit2_(
-        &deflater, Z_DEFAULT_COMPRESSION, Z_DEFLATED, Self.windowBits, 8, Z_DEFAULT_STRATEGY,
-        ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+        &deflater,
+        Z_DEFAULT_COMPRESSION,
+        Z_DEFLATED,
+        Self.windowBits,
+        8,
+        Z_DEFAULT_STRATEGY,
+        ZLIB_VERSION,
+        Int32(MemoryLayout<z_stream>.size)
+      )
       precondition(result == Z_OK, "deflateInit2 failed: \(result)")
       isDeflaterReady = true
     }
@@ -83,7 +96,8 @@ package final class Gzip {
   private func setInput(_ stream: inout z_stream, _ bytes: UnsafeRawBufferPointer) {
     // zlib does not write to its input; its pointer only lacks the const.
     stream.next_in = UnsafeMutablePointer(
-      mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self))
+      mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    )
     stream.avail_in = UInt32(bytes.count)
   }
 }

@@ -40,7 +40,8 @@ package struct MessageReader: ~Copyable {
 
   /// Takes the next message off the front of `data`; call again until it answers `.needsMore`.
   package mutating func next(
-    from data: inout UnsafeRawBufferPointer, messageBytesMax: Int
+    from data: inout UnsafeRawBufferPointer,
+    messageBytesMax: Int
   ) -> Step {
     if isDelivered { reset() }
     guard partial.count == 0 else { return nextGathered(&data, messageBytesMax) }
@@ -49,7 +50,8 @@ package struct MessageReader: ~Copyable {
       return .needsMore
     }
     let length = Int(
-      UInt32(bigEndian: data.loadUnaligned(fromByteOffset: 1, as: UInt32.self)))
+      UInt32(bigEndian: data.loadUnaligned(fromByteOffset: 1, as: UInt32.self))
+    )
     let flag = data[0]
     if let refusal = Self.refusal(flag, length, messageBytesMax) { return .failure(refusal) }
     let end = Self.prefixBytes + length
@@ -63,7 +65,8 @@ package struct MessageReader: ~Copyable {
   }
 
   private mutating func nextGathered(
-    _ data: inout UnsafeRawBufferPointer, _ messageBytesMax: Int
+    _ data: inout UnsafeRawBufferPointer,
+    _ messageBytesMax: Int
   ) -> Step {
     if partial.count < Self.prefixBytes {
       take(min(Self.prefixBytes - partial.count, data.count), from: &data)
@@ -71,7 +74,8 @@ package struct MessageReader: ~Copyable {
     }
     let flag = partial.bytes[0]
     let length = Int(
-      UInt32(bigEndian: partial.bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self)))
+      UInt32(bigEndian: partial.bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))
+    )
     if let refusal = Self.refusal(flag, length, messageBytesMax) { return .failure(refusal) }
     let end = Self.prefixBytes + length
     take(min(end - partial.count, data.count), from: &data)

@@ -93,6 +93,8 @@ package struct RPCStatus: Error, Hashable, Sendable, CustomStringConvertible {
   /// The answer to a message longer than the receiver takes.
   package static func messageTooLarge(_ length: Int, max: Int) -> RPCStatus {
     RPCStatus(
-      .resourceExhausted, "grpc: received message larger than max (\(length) vs. \(max))")
+      .resourceExhausted,
+      "grpc: received message larger than max (\(length) vs. \(max))"
+    )
   }
 }

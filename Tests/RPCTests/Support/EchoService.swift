@@ -64,7 +64,10 @@ struct EchoDispatcher: ServiceDispatcher {
   }
 
   func receive(
-    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+    _ method: Int,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ arena: Arena
   ) {
     switch method {
     case 0:

@@ -13,7 +13,10 @@ struct Fixture: Sendable {
 
   func makeClient(_ configuration: RPCClientConfiguration = RPCClientConfiguration()) -> RPCClient {
     RPCClient(
-      address: address, group: MultiThreadedEventLoopGroup.singleton, configuration: configuration)
+      address: address,
+      group: MultiThreadedEventLoopGroup.singleton,
+      configuration: configuration
+    )
   }
 
   func makeRaw() async throws -> RawClient {
@@ -24,14 +27,17 @@ struct Fixture: Sendable {
 /// Runs `body` with a server that has the echo service, health and reflection.
 func withServer(
   _ configuration: RPCServerConfiguration = RPCServerConfiguration(),
-  httpHandler: (any HTTPHandler)? = nil, health: HealthStatus = HealthStatus(),
+  httpHandler: (any HTTPHandler)? = nil,
+  health: HealthStatus = HealthStatus(),
   setUp: (@Sendable (RPCServerLoop, EchoService) -> Void)? = nil,
   _ body: (Fixture) async throws -> Void
 ) async throws {
   let log = EventLog()
   let server = RPCServer(
-    group: MultiThreadedEventLoopGroup.singleton, configuration: configuration,
-    httpHandler: httpHandler)
+    group: MultiThreadedEventLoopGroup.singleton,
+    configuration: configuration,
+    httpHandler: httpHandler
+  )
   try await server.start { loop in
     let service = EchoService(log)
     loop.register(EchoDispatcher(service: service))
@@ -42,7 +48,9 @@ func withServer(
   let address = try await server.listen(on: .host("127.0.0.1", port: 0))
   let port = address?.port ?? 0
   let client = RPCClient(
-    address: .host("127.0.0.1", port: port), group: MultiThreadedEventLoopGroup.singleton)
+    address: .host("127.0.0.1", port: port),
+    group: MultiThreadedEventLoopGroup.singleton
+  )
   let fixture = Fixture(server: server, port: port, log: log, client: client)
   do {
     try await body(fixture)

@@ -37,7 +37,10 @@ final class RawClient: HTTP2Delegate, @unchecked Sendable {
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           let http2 = HTTP2Connection(
-            role: .client, configuration: HTTP2Configuration(), delegate: client)
+            role: .client,
+            configuration: HTTP2Configuration(),
+            delegate: client
+          )
           client.http2 = http2
           try channel.pipeline.syncOperations.addHandler(http2)
         }
@@ -48,7 +51,8 @@ final class RawClient: HTTP2Delegate, @unchecked Sendable {
 
   /// The headers of a call as a well-behaved client sends them, with changes.
   static func headers(
-    _ path: String, _ changes: [String: String] = [:]
+    _ path: String,
+    _ changes: [String: String] = [:]
   ) -> [(name: String, value: String)] {
     var changes = changes
     var fields: [(name: String, value: String)] = [
@@ -67,7 +71,9 @@ final class RawClient: HTTP2Delegate, @unchecked Sendable {
 
   /// Sends a request in pieces, each flushed by itself, and waits for the stream's end.
   func call(
-    _ headers: [(name: String, value: String)], _ pieces: [[UInt8]], endStream: Bool = true
+    _ headers: [(name: String, value: String)],
+    _ pieces: [[UInt8]],
+    endStream: Bool = true
   ) async -> Answer {
     await withCheckedContinuation { continuation in
       eventLoop.execute {
@@ -100,7 +106,9 @@ final class RawClient: HTTP2Delegate, @unchecked Sendable {
   }
 
   func headerField(
-    _ stream: HTTP2Stream, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ stream: HTTP2Stream,
+    name: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer
   ) {
     fields[String(decoding: name, as: UTF8.self)] = String(decoding: value, as: UTF8.self)
   }

@@ -137,7 +137,7 @@ final class Oracle {
       }
       var reply = ByteWriter()
       // The model says what the outcome is.
-      store.withApplyBatch { try? body(view, &reply) }
+      store.withApplyBatch { _ = try? body(view, &reply) }
     }
   }
 }
