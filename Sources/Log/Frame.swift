@@ -93,12 +93,14 @@ struct SegmentHeader: Equatable {
 
   var sequence: UInt64
   var salt: UInt64
+  /// The file's size when it was prepared. It may be larger, never smaller.
+  var fileBytes: UInt32
 
   func encode(into writer: inout ByteWriter) {
     let start = writer.count
     writer.append(integer: Self.magic.littleEndian)
     writer.append(integer: Self.formatVersion.littleEndian)
-    writer.append(integer: UInt32(0))
+    writer.append(integer: fileBytes.littleEndian)
     writer.append(integer: sequence.littleEndian)
     writer.append(integer: salt.littleEndian)
     let written = UnsafeRawBufferPointer(rebasing: writer.bytes[start...])
@@ -109,9 +111,10 @@ struct SegmentHeader: Equatable {
     writer.advance(by: rest)
   }
 
-  init(sequence: UInt64, salt: UInt64) {
+  init(sequence: UInt64, salt: UInt64, fileBytes: UInt32) {
     self.sequence = sequence
     self.salt = salt
+    self.fileBytes = fileBytes
   }
 
   /// Reads a header; throws what is wrong with it, naming `path`.
@@ -130,6 +133,7 @@ struct SegmentHeader: Equatable {
     guard version == Self.formatVersion else {
       throw .formatUnknown(file: path, version: version)
     }
+    fileBytes = load(12, UInt32.self)
     sequence = load(16, UInt64.self)
     salt = load(24, UInt64.self)
   }

@@ -23,6 +23,8 @@ package enum LogError: Error, Equatable, Sendable {
 package enum LogDamage: Error, Equatable, Sendable {
   /// The segment's header does not check.
   case segmentHeader
+  /// The file is shorter than it was made.
+  case cutShort
   /// No valid frame lies where later ones prove that there was one.
   case frame
   /// The frame checks, but a record in it cannot be read.
@@ -61,6 +63,7 @@ extension LogDamage: CustomStringConvertible {
   package var description: String {
     switch self {
     case .segmentHeader: "the segment's header does not check"
+    case .cutShort: "the file is shorter than it was made"
     case .frame: "the batch does not check, though later ones show that it was durable"
     case .record: "a record cannot be read"
     case .entryGap: "an entry does not follow on the one before"

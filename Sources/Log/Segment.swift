@@ -56,6 +56,10 @@ struct Segment<Files: FileSystem>: Sendable {
     } catch {
       throw LogError(error)
     }
+    // The whole file was synced before it got its name: no crash leaves less of it.
+    guard byteCount >= Int(header.fileBytes) else {
+      throw .damaged(file: path, offset: byteCount, .cutShort)
+    }
     // Offsets are 32 bits wide in the format; nothing beyond could have been written.
     byteCount = min(byteCount, Int(UInt32.max))
     self.handle = handle

@@ -99,7 +99,8 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
       defer { files.close(file) }
       if spare == nil { try fill(file, from: 0, to: bytes) }
       var writer = ByteWriter(capacity: SegmentHeader.byteCount)
-      SegmentHeader(sequence: sequence, salt: files.salt()).encode(into: &writer)
+      SegmentHeader(sequence: sequence, salt: files.salt(), fileBytes: UInt32(clamping: bytes))
+        .encode(into: &writer)
       try files.write(file, writer.bytes, at: 0)
       try files.syncData(file)
       try files.rename(temporary, to: path)

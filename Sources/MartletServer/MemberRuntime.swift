@@ -43,7 +43,7 @@ final class MemberRuntime: Sendable {
         fatal: { fatal.fail($0) }
       ),
       makeLogWriter: { LogWriter(log: log, metrics: disk, report: $0) },
-      makeHousekeeper: { Housekeeper(store: store, metrics: disk, report: $0) }
+      makeHousekeeper: { Housekeeper(store: store, storage: storage, metrics: disk, report: $0) }
     )
     directory = opened.directory
     self.disk = disk

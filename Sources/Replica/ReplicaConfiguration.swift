@@ -17,8 +17,9 @@ package struct ReplicaConfiguration: Sendable {
   package var name: String
   package var clientURLs: [String]
 
-  /// A memtable is closed for flushing when it holds this much.
-  package var memtableBytesMax = 32 << 20
+  /// A memtable is closed for flushing when it holds this much. The store keeps memory for its
+  /// largest transaction, so more would cost more for good.
+  package var memtableBytesMax = 8 << 20
 
   /// Applying waits for the flusher when memtables hold this much together.
   package var storageBacklogBytesMax = 256 << 20

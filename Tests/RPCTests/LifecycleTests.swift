@@ -118,9 +118,10 @@ import Testing
 
   @Test func bufferOfAStalledStreamIsBounded() async throws {
     let stalled = EventLog()
-    try await withServer(setUp: { loop, service in
+    let setUp: SetUp = { loop, service in
       loop.register(StallDispatcher(log: stalled, service: service))
-    }) { fixture in
+    }
+    try await withServer(setUp: setUp) { fixture in
       let client = fixture.makeClient()
       let stream: ResponseStream<Blob> = try await client.serverStreaming(
         StallDispatcher.path,
@@ -142,9 +143,10 @@ import Testing
 
   @Test func staleIdHasNoEffect() async throws {
     let ids = EventLog()
-    try await withServer(setUp: { loop, _ in
+    let setUp: SetUp = { loop, _ in
       loop.register(StaleDispatcher(state: StaleDispatcher.State(log: ids)))
-    }) { fixture in
+    }
+    try await withServer(setUp: setUp) { fixture in
       let raw = try await fixture.makeRaw()
       // Each call tries to answer all the calls before it, on the same loop and slot.
       for number in 0..<5 {
@@ -162,9 +164,8 @@ import Testing
   }
 
   @Test func answersFromAnotherThread() async throws {
-    try await withServer(setUp: { loop, _ in
-      loop.register(LaterDispatcher(loop: loop))
-    }) { fixture in
+    let setUp: SetUp = { loop, _ in loop.register(LaterDispatcher(loop: loop)) }
+    try await withServer(setUp: setUp) { fixture in
       try await withThrowingTaskGroup(of: Void.self) { group in
         for number in 0..<100 {
           group.addTask {

@@ -1,5 +1,6 @@
 import Base
 import Log
+import MVCC
 import Proto
 import Replica
 import Storage

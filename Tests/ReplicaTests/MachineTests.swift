@@ -1,5 +1,6 @@
 import Base
 import MVCC
+import Membership
 import Proto
 import Raft
 import Replica

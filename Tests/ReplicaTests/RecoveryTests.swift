@@ -111,12 +111,14 @@ struct RecoveryTests {
     }
   }
 
-  @Test(arguments: [
+  static let unreadable: [(kind: UInt8, data: [UInt8])] = [
     // The first form of configuration changes, kinds that are none, content that does not decode.
-    (UInt8(1), [UInt8]([1])), (3, []), (255, [1]), (EntryKind.configuration, [0x12, 0x7f]),
+    (1, [1]), (3, []), (255, [1]), (EntryKind.configuration, [0x12, 0x7f]),
     // A change of a kind, and a transition, that this build does not know.
     (EntryKind.configuration, [0x12, 0x02, 0x08, 0x09]), (EntryKind.configuration, [0x08, 0x09]),
-  ])
+  ]
+
+  @Test(arguments: unreadable)
   func anEntryThatCannotBeReadIsNamed(_ kind: UInt8, _ data: [UInt8]) {
     #expect(throws: Recovery.Failure.entry(LogIndex(2))) {
       try Recovery.restoredState(

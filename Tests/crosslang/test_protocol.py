@@ -99,6 +99,18 @@ def test_cancellation(api, kv, martlet, filled):
     assert martlet.resident_bytes() < before + 300 * MEBIBYTE
 
 
+def test_cancelled_reads_are_dropped(kv, filled):
+    """Long reads that nobody waits for any more do not hold up those behind them."""
+    begin = time.monotonic()
+    kv.Range(filled, timeout=20)
+    once = time.monotonic() - begin
+    for _ in range(200):
+        kv.Range.future(filled).cancel()
+    begin = time.monotonic()
+    kv.Range(filled, timeout=60)
+    assert time.monotonic() - begin < 20 * once + 1
+
+
 def test_gzip(api, kv):
     pb, _ = api
     value = bytes(random.Random(1).choices(b"ab", k=300_000))

@@ -87,7 +87,7 @@ final class StoreMaintenanceService: MaintenanceService {
     _ call: ServerCall
   ) {
     let (loop, shared, id) = (loop, loop.shared, call.id)
-    shared.whenFlushed { result in
+    whenFlushed(call) { result in
       do {
         try result.get()
         try shared.storage.defragment()
@@ -105,7 +105,7 @@ final class StoreMaintenanceService: MaintenanceService {
     _ call: ServerCall
   ) {
     let (loop, shared, id) = (loop, loop.shared, call.id)
-    shared.whenFlushed { result in
+    whenFlushed(call) { result in
       do {
         try result.get()
         let file = try SnapshotFile(of: shared.storage, in: shared.settings.snapshotDirectory)
@@ -116,6 +116,18 @@ final class StoreMaintenanceService: MaintenanceService {
         shared.logger.error("a snapshot failed", metadata: ["cause": "\(error)"])
         loop.finish(id, RPCStatus(.internal, "etcdserver: snapshot failed: \(error)"))
       }
+    }
+  }
+
+  /// Runs `body` on a thread of the reader pool once everything applied so far is in the store's
+  /// file. Not on the housekeeper's: it has to go on flushing beside a long copy.
+  private func whenFlushed(
+    _ call: ServerCall,
+    _ body: @escaping @Sendable (Result<Void, FlushError>) -> Void
+  ) {
+    let (loop, readers, id) = (loop, loop.shared.readers, call.id)
+    loop.shared.whenFlushed { result in
+      if !readers.submit({ _, _ in body(result) }) { loop.finish(id, RPCStatus(.serverStopped)) }
     }
   }
 

@@ -3,10 +3,8 @@ import MVCC
 import Replica
 import Storage
 
-/// The thread for slow work on the store that must not hold up requests: flushes, the removal of
-/// compacted revisions, snapshots, defragmentation, whole-store hashes.
-///
-/// One thread, so these exclude each other (a snapshot and a defragmentation must not meet).
+/// The thread for slow work on the store that must not hold up requests: flushes, and the removal of
+/// compacted revisions.
 final class Housekeeper: Sendable {
   enum Work: Sendable {
     case flush(ReplicaOutput.Flush)
@@ -27,9 +25,19 @@ final class Housekeeper: Sendable {
   private let mailbox = Mailbox<Work>()
   private let thread: WorkerThread
 
-  init(store: Store, metrics: DiskMetrics, report: @escaping @Sendable (Report) -> Void) {
+  init(
+    store: Store,
+    storage: TieredStorage,
+    metrics: DiskMetrics,
+    report: @escaping @Sendable (Report) -> Void
+  ) {
     let mailbox = mailbox
-    let worker = HousekeeperLoop(store: store, metrics: metrics, report: report)
+    let worker = HousekeeperLoop(
+      store: store,
+      storage: storage,
+      metrics: metrics,
+      report: report
+    )
     thread = WorkerThread(name: "martlet-store") {
       worker.run(mailbox)
     }
@@ -53,8 +61,11 @@ final class Housekeeper: Sendable {
 private final class HousekeeperLoop: @unchecked Sendable {
   // Used on the housekeeper's thread only.
   private let store: Store
+  private let storage: TieredStorage
   private let metrics: DiskMetrics
   private let report: @Sendable (Housekeeper.Report) -> Void
+  /// When the file's pages were last given back.
+  private var pagesDropped = MonotonicTime.now
   private var work: [Housekeeper.Work] = []
   private var isCompacting = false
   /// A flush that failed. It must succeed before any later one.
@@ -65,6 +76,8 @@ private final class HousekeeperLoop: @unchecked Sendable {
 
   /// How long to wait before trying a failed flush or compaction again.
   private static let retryNanoseconds: UInt64 = 1_000_000_000
+  /// How often pages are given back at most.
+  private static let dropPagesNanoseconds: UInt64 = 10_000_000_000
   /// How many keys one step of a compaction looks at.
   private static let compactionStepKeys = 1000
   /// Pause between steps, so that a compaction leaves the machine to the requests.
@@ -72,9 +85,11 @@ private final class HousekeeperLoop: @unchecked Sendable {
 
   init(
     store: Store,
+    storage: TieredStorage,
     metrics: DiskMetrics,
     report: @escaping @Sendable (Housekeeper.Report) -> Void
   ) {
+    self.storage = storage
     self.store = store
     self.metrics = metrics
     self.report = report
@@ -122,11 +137,21 @@ private final class HousekeeperLoop: @unchecked Sendable {
       retryAt = nil
       metrics.commits.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
       report(.flushed(flush.mark))
+      dropPagesIfDue()
     } catch {
       failedFlush = flush
       retryAt = MonotonicTime.now.advanced(byNanoseconds: Self.retryNanoseconds)
       report(.flushFailed(error))
     }
+  }
+
+  /// Gives the pages of the file that reads and writes mapped back to the system's cache, now and
+  /// then, so that resident memory does not grow to the size of the store.
+  private func dropPagesIfDue() {
+    let now = MonotonicTime.now
+    guard now.nanoseconds(since: pagesDropped) >= Self.dropPagesNanoseconds else { return }
+    pagesDropped = now
+    storage.base.dropResidentPages()
   }
 
   private func stepCompaction() {

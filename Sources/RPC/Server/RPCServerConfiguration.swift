@@ -8,7 +8,7 @@ package struct RPCServerConfiguration: Sendable {
   /// The most bytes of unfinished messages that one connection may have us hold.
   package var partialBytesPerConnectionMax = 64 << 20
   /// The most calls that one connection may have open at a time.
-  package var concurrentStreamsMax: UInt32 = 1 << 20
+  package var concurrentStreamsMax: UInt32 = 16_384
   /// How many bytes of a stream may wait for a slow reader before `isWritable` is false, and before
   /// further request messages of the stream are left to flow control.
   package var outputBufferedBytesMax = 256 << 10

@@ -24,12 +24,15 @@ struct Fixture: Sendable {
   }
 }
 
+/// Registers further services with each loop.
+typealias SetUp = @Sendable (RPCServerLoop, EchoService) -> Void
+
 /// Runs `body` with a server that has the echo service, health and reflection.
 func withServer(
   _ configuration: RPCServerConfiguration = RPCServerConfiguration(),
   httpHandler: (any HTTPHandler)? = nil,
   health: HealthStatus = HealthStatus(),
-  setUp: (@Sendable (RPCServerLoop, EchoService) -> Void)? = nil,
+  setUp: SetUp? = nil,
   _ body: (Fixture) async throws -> Void
 ) async throws {
   let log = EventLog()

@@ -2,6 +2,7 @@ import Base
 import Log
 import MVCC
 import Proto
+import Raft
 import Replica
 import Storage
 
