@@ -16,14 +16,18 @@ public struct ByteWriter: ~Copyable {
 
   /// A writer with room for `capacity` bytes before it first grows.
   public init(capacity: Int = 256) {
-    let capacity = max(capacity, 16)
-    base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
-    self.capacity = capacity
+    self.capacity = max(capacity, 16)
+    base = Self.allocate(self.capacity)
     written = 0
   }
 
   deinit {
-    base.deallocate()
+    free(base)
+  }
+
+  private static func allocate(_ capacity: Int) -> UnsafeMutableRawPointer {
+    guard let memory = malloc(capacity) else { preconditionFailure("out of memory") }
+    return memory
   }
 
   /// What has been written so far; valid until the next append.
@@ -64,9 +68,9 @@ public struct ByteWriter: ~Copyable {
   @inline(never)
   mutating func grow(_ more: Int) {
     let wanted = max(capacity * 2, count + more)
-    let bigger = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
-    bigger.copyMemory(from: base, byteCount: count)
-    base.deallocate()
+    // The kernel moves the pages of a large buffer: growing one copies nothing and needs no room
+    // for both.
+    guard let bigger = realloc(base, wanted) else { preconditionFailure("out of memory") }
     base = bigger
     capacity = wanted
   }
@@ -111,7 +115,7 @@ public struct ByteWriter: ~Copyable {
   public mutating func takeBlock(nextCapacity: Int = 256) -> ByteBlock {
     let block = ByteBlock(adopting: base, count: count)
     capacity = max(nextCapacity, 16)
-    base = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
+    base = Self.allocate(capacity)
     written = 0
     return block
   }

@@ -1,3 +1,5 @@
+import Glibc
+
 /// A run of bytes in memory that many slices share and nobody changes any more.
 ///
 /// The batch that an event loop hands over is one such block; each log entry of the batch is a
@@ -7,16 +9,15 @@ public final class ByteBlock: @unchecked Sendable {
   @usableFromInline let base: UnsafeMutableRawPointer
   public let count: Int
 
-  /// Takes ownership of memory that `UnsafeMutableRawPointer.allocate` or `malloc` returned.
+  /// Takes ownership of memory that `malloc` returned.
   @inlinable
   public init(adopting base: UnsafeMutableRawPointer, count: Int) {
     self.base = base
     self.count = count
   }
 
-  @inlinable
   deinit {
-    base.deallocate()
+    free(base)
   }
 
   /// The block's bytes, valid while the block lives.
@@ -62,7 +63,7 @@ public struct SharedBytes: Sendable {
       self.init()
       return
     }
-    let base = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 8)
+    guard let base = malloc(bytes.count) else { preconditionFailure("out of memory") }
     base.copyMemory(from: start, byteCount: bytes.count)
     self.init(ByteBlock(adopting: base, count: bytes.count), 0..<bytes.count)
   }

@@ -42,16 +42,22 @@ import Testing
     }
   }
 
-  @Test func aFileCutShortAnywhereInTheLastFrameOpens() throws {
+  @Test func aFileThatWasCutShortIsRefused() throws {
     let files = try threeBatches(seed: 2)
-    let whole = try #require(files.content(segmentPath(1)))
+    let path = segmentPath(1)
+    let whole = try #require(files.content(path))
     let last = try #require(try frameOffsets(files).last)
-    for length in stride(from: last, to: last + 60, by: 1) {
+    for length in [36, framesStart, last, last + 1, last + 40, whole.count - 1] {
       let cut = files.copy()
       cut.restart()
-      cut.setContent(segmentPath(1), Array(whole[..<length]))
-      let (_, recovered) = try openLog(cut)
-      #expect(recovered.entries.count == 3 || recovered.entries.count == 4, "length \(length)")
+      cut.setContent(path, Array(whole[..<length]))
+      #expect(throws: LogError.damaged(file: path, offset: length, .cutShort)) {
+        _ = try openLog(cut)
+      }
+    }
+    files.setContent(path, Array(whole[..<35]))
+    #expect(throws: LogError.damaged(file: path, offset: 0, .segmentHeader)) {
+      _ = try openLog(files)
     }
   }
 

@@ -23,7 +23,7 @@ package struct RPCClientConfiguration: Sendable {
 
   package init() {}
 
-  var http2: HTTP2Configuration {
+  @exclusivity(unchecked) var http2: HTTP2Configuration {
     var http2 = HTTP2Configuration()
     http2.keepalive.pingInterval = keepaliveInterval
     http2.keepalive.pingTimeout = keepaliveTimeout
@@ -45,18 +45,18 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   let configuration: RPCClientConfiguration
   unowned let delegate: any ClientCallDelegate
   /// Nil when the connection is closed.
-  var http2: HTTP2Connection?
-  var slots: ContiguousArray<ClientSlot> = []
-  private var freeSlots: ContiguousArray<Int32> = []
+  @exclusivity(unchecked) var http2: HTTP2Connection?
+  @exclusivity(unchecked) var slots: ContiguousArray<ClientSlot> = []
+  @exclusivity(unchecked) private var freeSlots: ContiguousArray<Int32> = []
   /// The server takes no streams above this any more.
   var lastStreamID = Int32.max
   /// The connection takes no new calls.
-  var isDraining = false
+  @exclusivity(unchecked) var isDraining = false
   /// Calls whose streams were closed by code CANCEL.
   var canceledTokens: [Int] = []
   let gzip = Gzip()
-  var scratch = ByteWriter()
-  var deliveringSlot = -1
+  @exclusivity(unchecked) var scratch = ByteWriter()
+  @exclusivity(unchecked) var deliveringSlot = -1
 
   private init(_ configuration: RPCClientConfiguration, _ delegate: any ClientCallDelegate) {
     self.configuration = configuration

@@ -4,22 +4,22 @@ import HTTP2
 /// The state of one running call of a client connection, used again for a later call.
 final class ClientSlot {
   let index: Int
-  var generation: UInt32 = 1
-  var isOpen = false
-  var token = 0
-  var stream: HTTP2Stream?
-  var reader = MessageReader()
-  var metadata = Metadata()
+  @exclusivity(unchecked) var generation: UInt32 = 1
+  @exclusivity(unchecked) var isOpen = false
+  @exclusivity(unchecked) var token = 0
+  @exclusivity(unchecked) var stream: HTTP2Stream?
+  @exclusivity(unchecked) var reader = MessageReader()
+  @exclusivity(unchecked) var metadata = Metadata()
   /// `grpc-status` as a number; nil until it comes.
-  var status: Int?
-  var message = ""
-  var httpStatus = 0
-  var isGRPC = false
-  var isGzip = false
-  var compressesRequests = false
+  @exclusivity(unchecked) var status: Int?
+  @exclusivity(unchecked) var message = ""
+  @exclusivity(unchecked) var httpStatus = 0
+  @exclusivity(unchecked) var isGRPC = false
+  @exclusivity(unchecked) var isGzip = false
+  @exclusivity(unchecked) var compressesRequests = false
   /// The caller takes no more for now: credit for what arrives is kept back.
-  var isPaused = false
-  var heldCreditBytes = 0
+  @exclusivity(unchecked) var isPaused = false
+  @exclusivity(unchecked) var heldCreditBytes = 0
 
   init(index: Int) {
     self.index = index

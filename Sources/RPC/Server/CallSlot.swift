@@ -27,6 +27,9 @@ package struct CallID: Hashable, Sendable {
 }
 
 /// The state of one running call, used again for a later call when it ends.
+///
+/// Accesses are not checked for overlap at run time: the fields are touched by one event loop, and
+/// each access is over before other code runs.
 final class CallSlot {
   enum Phase: UInt8 {
     /// Not in use.
@@ -56,33 +59,33 @@ final class CallSlot {
   }
 
   let index: Int
-  var generation: UInt32 = 1
-  var phase = Phase.free
-  var contentType = ContentType.none
-  var encoding = Encoding.identity
-  var isPost = false
-  var isTimeoutMalformed = false
+  @exclusivity(unchecked) var generation: UInt32 = 1
+  @exclusivity(unchecked) var phase = Phase.free
+  @exclusivity(unchecked) var contentType = ContentType.none
+  @exclusivity(unchecked) var encoding = Encoding.identity
+  @exclusivity(unchecked) var isPost = false
+  @exclusivity(unchecked) var isTimeoutMalformed = false
   /// The dispatcher knows of the call: `start` or `receive` has been called.
-  var isDispatched = false
+  @exclusivity(unchecked) var isDispatched = false
   /// A request message has been handed to the dispatcher.
-  var hasMessage = false
+  @exclusivity(unchecked) var hasMessage = false
   /// The client has sent its last byte.
-  var isHalfClosed = false
+  @exclusivity(unchecked) var isHalfClosed = false
   /// Response headers have been sent.
-  var sentHeaders = false
-  var method = -1
+  @exclusivity(unchecked) var sentHeaders = false
+  @exclusivity(unchecked) var method = -1
   /// Nanoseconds of the loop's clock; `.max` when there is none.
-  var deadline = UInt64.max
+  @exclusivity(unchecked) var deadline = UInt64.max
   /// When the headers began to come in, in nanoseconds of the loop's clock.
-  var startTime: UInt64 = 0
+  @exclusivity(unchecked) var startTime: UInt64 = 0
   /// Request bytes taken in whose flow-control credit is kept back while the client does not read.
-  var heldCreditBytes = 0
-  var connection: ServerConnection?
-  var stream: HTTP2Stream?
-  var reader = MessageReader()
-  var metadata = Metadata()
-  var writableCallback: ((ServerCall) -> Void)?
-  var http: HTTP2RequestState?
+  @exclusivity(unchecked) var heldCreditBytes = 0
+  @exclusivity(unchecked) var connection: ServerConnection?
+  @exclusivity(unchecked) var stream: HTTP2Stream?
+  @exclusivity(unchecked) var reader = MessageReader()
+  @exclusivity(unchecked) var metadata = Metadata()
+  @exclusivity(unchecked) var writableCallback: ((ServerCall) -> Void)?
+  @exclusivity(unchecked) var http: HTTP2RequestState?
 
   init(index: Int) {
     self.index = index

@@ -15,7 +15,9 @@ protocol DrainableConnection: AnyObject {
 ///
 /// Confined to its event loop: every member but the initialiser must be used there.
 package final class RPCServerLoop: @unchecked Sendable {
-  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
+  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere. What the
+  // path of a call touches is not checked for overlapping access at run time: each access is over
+  // before other code runs.
 
   /// Where one method is found, and what it takes.
   struct Method {
@@ -29,31 +31,31 @@ package final class RPCServerLoop: @unchecked Sendable {
   let httpHandler: (any HTTPHandler)?
   let http2Configuration: HTTP2Configuration
 
-  var slots: ContiguousArray<CallSlot> = []
-  var freeSlots: ContiguousArray<Int32> = []
-  var methods: ContiguousArray<Method> = []
-  var paths = PathTable()
+  @exclusivity(unchecked) var slots: ContiguousArray<CallSlot> = []
+  @exclusivity(unchecked) var freeSlots: ContiguousArray<Int32> = []
+  @exclusivity(unchecked) var methods: ContiguousArray<Method> = []
+  @exclusivity(unchecked) var paths = PathTable()
   var serviceNames: Set<String> = []
-  var tally = CallTally()
+  @exclusivity(unchecked) var tally = CallTally()
   /// Everything that lives on an open socket, whatever it speaks.
   private(set) var connections: [ObjectIdentifier: any DrainableConnection] = [:]
   private(set) var isDraining = false
   private var drained: EventLoopPromise<Void>?
   /// Connections written to since the last `flush`.
-  var dirtyConnections: ContiguousArray<ServerConnection> = []
+  @exclusivity(unchecked) var dirtyConnections: ContiguousArray<ServerConnection> = []
   /// The slot whose message the dispatcher is looking at, -1 for none: its buffer must stay.
-  var deliveringSlot = -1
+  @exclusivity(unchecked) var deliveringSlot = -1
 
   let arena = Arena()
   let gzip = Gzip()
-  var inflated = ByteWriter()
+  @exclusivity(unchecked) var inflated = ByteWriter()
 
-  var wheel: DeadlineWheel
-  var armedWake: UInt64 = .max
+  @exclusivity(unchecked) var wheel: DeadlineWheel
+  @exclusivity(unchecked) var armedWake: UInt64 = .max
   var wakeTask: Scheduled<Void>?
   var sweepTask: RepeatedTask?
   /// The time at which the current read turn began, 0 outside of turns.
-  var turnTime: UInt64 = 0
+  @exclusivity(unchecked) var turnTime: UInt64 = 0
 
   /// A loop without services; `httpHandler` answers what is not gRPC.
   package init(

@@ -12,14 +12,14 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
 
   let loop: RPCServerLoop
   /// Nil when the connection is closed.
-  var http2: HTTP2Connection?
+  @exclusivity(unchecked) var http2: HTTP2Connection?
   let peer: String
   /// The `:authority` of the connection's first call; others keep their own.
-  private var authorityBytes: [UInt8] = []
+  @exclusivity(unchecked) private var authorityBytes: [UInt8] = []
   /// Bytes of unfinished messages held for all streams together.
-  var partialBytes = 0
+  @exclusivity(unchecked) var partialBytes = 0
   /// The loop has this connection in its list of those to flush.
-  var isDirty = false
+  @exclusivity(unchecked) var isDirty = false
 
   init(loop: RPCServerLoop, peer: String) {
     self.loop = loop
