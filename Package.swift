@@ -168,7 +168,9 @@ let package = Package(
     ),
     .testTarget(
       name: "MartletServerTests",
-      dependencies: ["Base", "Proto", "RPC", "Replica", "MartletServer", logging],
+      dependencies: [
+        "Base", "Proto", "RPC", "Replica", "MartletServer", nioCore, nioPosix, logging,
+      ],
       swiftSettings: strict
     ),
     .testTarget(name: "HouseTests", swiftSettings: strict),

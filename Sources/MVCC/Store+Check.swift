@@ -64,7 +64,9 @@ extension Store {
   }
 
   private static func check(
-    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>, maxOperations: Int, depth: Int,
+    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>,
+    maxOperations: Int,
+    depth: Int,
     _ keys: inout TxnKeyCount
   ) throws(StoreError) {
     for operation in operations {
@@ -119,7 +121,8 @@ extension Store {
   }
 
   private static func allRangesSerializable(
-    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>, _ ranges: inout Int
+    _ operations: RepeatedView<Etcdserverpb.RequestOp.View>,
+    _ ranges: inout Int
   ) -> Bool {
     for operation in operations {
       switch operation.request {

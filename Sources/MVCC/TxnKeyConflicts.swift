@@ -86,7 +86,8 @@ struct TxnKeyConflicts {
   }
 
   private static func covers(
-    _ delete: Etcdserverpb.DeleteRangeRequest.View, _ key: UnsafeRawBufferPointer
+    _ delete: Etcdserverpb.DeleteRangeRequest.View,
+    _ key: UnsafeRawBufferPointer
   ) -> Bool {
     let order = compareKeys(delete.key, key)
     if delete.rangeEnd.isEmpty { return order == 0 }

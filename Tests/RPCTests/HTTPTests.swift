@@ -48,7 +48,8 @@ import Testing
       .channelOption(.allowRemoteHalfClosure, value: false)
       .channelInitializer { channel in channel.pipeline.addHandler(received) }
       .connect(host: "127.0.0.1", port: port).get()
-    try await channel.writeAndFlush(ByteBuffer(string: text)).get()
+    // A server that has closed already is an answer too: the reads below tell.
+    try? await channel.writeAndFlush(ByteBuffer(string: text)).get()
     try await channel.closeFuture.get()
     return try await channel.eventLoop.submit { received.text }.get()
   }

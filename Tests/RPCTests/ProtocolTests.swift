@@ -227,7 +227,7 @@ import Testing
 
   @Test func lateRequestIsGivenUp() async throws {
     var configuration = RPCServerConfiguration()
-    configuration.requestArrivalTimeout = .milliseconds(100)
+    configuration.requestArrivalTimeout = .milliseconds(400)
     let answer = try await call(
       Echo.unary.path,
       [:],

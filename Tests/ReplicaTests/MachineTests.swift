@@ -134,7 +134,7 @@ struct MachineTests {
 
   @Test func theMemberPublishesItselfOnce() throws {
     let member = try DirectMember()
-    #expect(member.machine.members[DirectMember.id]?.name == "")
+    #expect(member.machine.members[DirectMember.id]?.clientURLs == [])
     member.lead()
     #expect(member.machine.members[DirectMember.id]?.name == "m")
     #expect(member.machine.members[DirectMember.id]?.clientURLs == ["http://localhost:2379"])

@@ -23,7 +23,7 @@ package struct RPCClientConfiguration: Sendable {
 
   package init() {}
 
-  @exclusivity(unchecked) var http2: HTTP2Configuration {
+  var http2: HTTP2Configuration {
     var http2 = HTTP2Configuration()
     http2.keepalive.pingInterval = keepaliveInterval
     http2.keepalive.pingTimeout = keepaliveTimeout

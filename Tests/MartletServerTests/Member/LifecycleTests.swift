@@ -1,5 +1,6 @@
 import Base
 import MartletServer
+import NIOCore
 import Proto
 import RPC
 import Testing
@@ -71,7 +72,9 @@ struct MemberLifecycleTests {
     let other = try TemporaryFolder()
     let first = try await TestMember.start(in: other)
     await #expect(throws: StartError.self) {
-      let second = try await TestMember.start(in: folder, port: first.port)
+      let second = try await TestMember.start(in: folder) { configuration in
+        configuration.listenClientURLs = ["http://127.0.0.1:\(first.port)"]
+      }
       await second.stop()
     }
     let second = try await TestMember.start(in: folder)
@@ -82,10 +85,10 @@ struct MemberLifecycleTests {
   @Test("a configuration without this member is refused")
   func notAMember() async throws {
     let folder = try TemporaryFolder()
-    var configuration = ServerConfiguration()
-    configuration.initialCluster = "other=http://localhost:2380"
-    await #expect(throws: (any Error).self) { [configuration] in
-      let member = try await TestMember.start(in: folder, configuration)
+    await #expect(throws: (any Error).self) {
+      let member = try await TestMember.start(in: folder) { configuration in
+        configuration.initialCluster = "other=http://localhost:2380"
+      }
       await member.stop()
     }
   }
@@ -114,7 +117,7 @@ struct MemberLifecycleTests {
             }
           } catch {
             // What a draining server may say; anything else is a call cut off.
-            #expect(error.code == .unavailable, "\(error)")
+            #expect((error as? RPCError)?.code == .unavailable, "\(error)")
           }
           await client.shutdown()
           return (lane, last)
@@ -153,10 +156,10 @@ struct MemberLifecycleTests {
 
   @Test("periodic compaction runs by itself, in its shortest period")
   func autoCompaction() async throws {
-    var configuration = ServerConfiguration()
-    configuration.autoCompactionMode = "periodic"
-    configuration.autoCompactionRetention = "100ms"
-    try await withMember(configuration) { member in
+    try await withMember({ configuration in
+      configuration.autoCompactionMode = "periodic"
+      configuration.autoCompactionRetention = "100ms"
+    }) { member in
       for number in 0..<20 { _ = try await member.kv.put(.init("a", "\(number)")) }
       var old = Etcdserverpb.RangeRequest("a")
       old.revision = 2

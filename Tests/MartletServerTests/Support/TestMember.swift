@@ -57,11 +57,11 @@ final class TestMember: Sendable {
 
 /// Runs `body` with a member in a new folder, and stops the member whatever happens.
 func withMember(
-  _ configuration: ServerConfiguration = ServerConfiguration(),
+  _ change: (inout ServerConfiguration) -> Void = { _ in },
   _ body: (TestMember) async throws -> Void
 ) async throws {
   let folder = try TemporaryFolder()
-  let member = try await TestMember.start(in: folder, configuration)
+  let member = try await TestMember.start(in: folder, change)
   do {
     try await body(member)
   } catch {

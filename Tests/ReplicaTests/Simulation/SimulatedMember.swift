@@ -137,6 +137,7 @@ final class SimulatedMember {
       if broken == .failedSyncCounts, appendedCount > 0 {
         reports.append(undurable[appendedCount - 1].sequence)
         mustCrash = true
+        return
       }
       return stall()
     }

@@ -192,22 +192,22 @@ final class Simulation {
 
   /// Tells the oracle what the log holds now. A log that is being written may end in a broken frame.
   private func readLog() throws {
-    var failure: Violation?
-    let visit = { (dumped: DumpedRecord) in
-      guard case .entry(let entry) = dumped.record, failure == nil else { return }
-      do throws(Violation) { try self.oracle.note(entry) } catch { failure = error }
-    }
+    var entries: [RecoveredEntry] = []
     do throws(LogError) {
       try LogDump.forEachRecord(
         directory: SimulatedMember.directory,
         files: files,
-        readBlockBytes: 8 << 10,
-        visit
-      )
+        readBlockBytes: 8 << 10
+      ) { dumped in
+        guard case .entry(let entry) = dumped.record else { return }
+        // A retry after a failure replaces what the disk had got.
+        while let last = entries.last, last.index >= entry.index { entries.removeLast() }
+        entries.append(entry)
+      }
     } catch {
       guard member.isStalled || member.log.isDirty else { throw error }
     }
-    if let failure { throw failure }
+    for entry in entries { try oracle.note(entry) }
   }
 
   /// An acknowledged entry must survive if the power goes right now.
@@ -271,7 +271,7 @@ final class Simulation {
     case 2:
       files.limit(bytes: files.usedBytes)
       isDiskFull = true
-    case 3: files.fail([.preallocate, .rename, .syncDirectory, .open][random.below(4)])
+    case 3: files.fail([.preallocate, .rename, .syncDirectory][random.below(3)])
     default:
       member.disk.setCommitFault(.diskFull(during: "commit"))
     }
