@@ -17,6 +17,7 @@ import Storage
 final class MemberRuntime: Sendable {
   let context: MemberContext
   private let directory: DataDirectory
+  private let base: LMDBStorage
   private let disk: DiskMetrics
   private let loops: LoopTable
   private let fatal: FailureLatch
@@ -46,6 +47,7 @@ final class MemberRuntime: Sendable {
       makeHousekeeper: { Housekeeper(store: store, storage: storage, metrics: disk, report: $0) }
     )
     directory = opened.directory
+    base = opened.base
     self.disk = disk
     self.loops = loops
     self.fatal = fatal
@@ -173,6 +175,7 @@ final class MemberRuntime: Sendable {
     context.readers.stop()
     context.replica.stop()
     loops.removeAll()
+    base.close()
     directory.close()
   }
 }

@@ -13,6 +13,8 @@ struct OpenedMember {
   let directory: DataDirectory
   let store: Store
   let storage: TieredStorage
+  /// What lies under `storage`.
+  let base: LMDBStorage
   let log: SegmentedLog<PosixFileSystem>
   let machine: ReplicaMachine
   let identity: MemberIdentity
@@ -52,7 +54,7 @@ struct OpenedMember {
     )
     var options = LMDBStorage.Options()
     if let quota = configuration.quotaBytes { options.mapBytes = max(quota * 4, options.mapBytes) }
-    let base = try LMDBStorage(
+    base = try LMDBStorage(
       path: "\(directory.databasePath)/\(Self.databaseName)",
       options: options
     )
@@ -66,7 +68,11 @@ struct OpenedMember {
       metadata: LogMetadata(clusterID: identity.clusterID, memberID: identity.memberID)
     )
     let stored = try Self.storedMetadata(
-      base, isLogNew: recovered.isNew, founding: founding, logPath: directory.logPath)
+      base,
+      isLogNew: recovered.isNew,
+      founding: founding,
+      logPath: directory.logPath
+    )
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
@@ -87,7 +93,10 @@ struct OpenedMember {
   /// What the store says of the log and the membership. A new store is told of the founding once the
   /// log is there, so that a log that gets lost later is missed.
   private static func storedMetadata(
-    _ base: LMDBStorage, isLogNew: Bool, founding: MemberTable, logPath: String
+    _ base: LMDBStorage,
+    isLogNew: Bool,
+    founding: MemberTable,
+    logPath: String
   ) throws -> StoredMetadata {
     guard let stored = try StoredMetadata({ try base.metadata($0) }) else {
       let metadata = StoredMetadata(founding: founding)
@@ -96,7 +105,8 @@ struct OpenedMember {
     }
     guard !isLogNew else {
       throw StartError.failed(
-        "the log in \(logPath) is gone or lost its beginning, though the store was used with one")
+        "the log in \(logPath) is gone or lost its beginning, though the store was used with one"
+      )
     }
     return stored
   }

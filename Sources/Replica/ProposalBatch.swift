@@ -29,7 +29,8 @@ package struct ProposalBatch: ~Copyable {
   private let capacity: Int
   package private(set) var count = 0
 
-  /// - Parameter epoch: tells this process's handles from those of others and of earlier starts.
+  /// An empty batch. The epoch tells this process's handles from those of others and of earlier
+  /// starts.
   package init(epoch: UInt64, capacity: Int = 16 * 1024) {
     self.epoch = epoch
     self.capacity = capacity

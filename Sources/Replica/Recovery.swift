@@ -16,11 +16,8 @@ package enum Recovery {
     case entry(LogIndex)
   }
 
-  /// Raft's view of what is durable.
-  ///
-  /// - Parameters:
-  ///   - log: as `SegmentedLog.open` returned it, entries included.
-  ///   - applied: the store's mark; the membership there is the one to start with.
+  /// Raft's view of what is durable: the log as `SegmentedLog.open` returned it, entries included, and
+  /// the store's mark, whose membership is the one to start with.
   package static func restoredState(
     log: RecoveredLog,
     applied: LogMark

@@ -51,20 +51,18 @@ package final class ReplicaMachine {
 
   /// Whether a memtable is with the flusher.
   package internal(set) var isFlushing = false
-  var hasNewCompaction = false
+  /// Whether there may be revisions to remove: also at the start, when an earlier life may have
+  /// left some.
+  var hasNewCompaction = true
   /// Whether this member has proposed its name and client URLs since it started.
   var hasPublished = false
   let catchUp: CatchUpWindow
   let scratch: ReplyQueue
   let arena = Arena()
 
-  /// Starts from what the store and the log hold.
-  ///
-  /// - Parameters:
-  ///   - restored: the log's content; `applied` is the store's.
-  ///   - appliedTerm: the term of the entry at `restored.applied`.
-  ///   - members: the member table as of `restored.applied`.
-  ///   - seed: decides Raft's random timeouts.
+  /// Starts from what the store and the log hold: `restored` is the log's content with the store's
+  /// applied index, `appliedTerm` the term of the entry there, `members` the member table as of it.
+  /// `seed` decides Raft's random timeouts. Throws when what was restored contradicts itself.
   package init(
     _ configuration: ReplicaConfiguration,
     store: Store,

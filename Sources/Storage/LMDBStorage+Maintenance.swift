@@ -110,7 +110,7 @@ extension LMDBStorage {
     guard descriptor >= 0 else { throw StorageError(errno: errno, during: "making \(path)") }
     var complete = false
     defer {
-      close(descriptor)
+      Glibc.close(descriptor)
       if !complete { unlink(path) }
     }
     let (environment, _) = try use()

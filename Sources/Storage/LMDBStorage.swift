@@ -65,6 +65,7 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   let writing: Mutex<Writing>
   let slots = Mutex<[LMDBReadSlot]>([])
   let current: Mutex<Current>
+  private let isClosed = Atomic<Bool>(false)
   private let onDisk = Atomic<Int>(0)
   private let inUse = Atomic<Int>(0)
 
@@ -85,7 +86,7 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
         readersMax: options.readersMax
       )
     } catch {
-      close(owner)
+      Glibc.close(owner)
       throw error
     }
     writing = Mutex(Writing(environment: environment, mapBytes: environment.mapBytes))
@@ -94,13 +95,20 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   }
 
   deinit {
-    // Readers hold the storage, so none is left; environments close with the last reference.
+    close()
+  }
+
+  /// Closes the file, so that it can be opened again while references to this object live on. No
+  /// reader may be between `begin` and `end`, and nothing may be under way; later calls fail.
+  package func close() {
+    guard !isClosed.exchange(true, ordering: .relaxed) else { return }
+    // Environments close with the last reference.
     writing.withLock { writing in
       writing.environment = nil
       writing.retired = []
     }
-    current.withLock { $0 = .reopening }
-    close(owner)
+    current.withLock { $0 = .failed(.io(during: "use", code: EBADF, reason: "it is closed")) }
+    Glibc.close(owner)
   }
 
   private static func removeLeftovers(of path: String) {

@@ -24,7 +24,7 @@ import Testing
     ],
     "martlet": ["MartletServer", "Logging"],
     "martlet-bench": [
-      "Base", "Proto", "RPC", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
+      "Base", "Proto", "HTTP2", "RPC", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
     ],
   ]
 

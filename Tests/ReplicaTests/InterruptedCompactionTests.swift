@@ -57,9 +57,6 @@ struct InterruptedCompactionTests {
     #expect(member.store.compactedRevision == Revision(20))
     try settle(member)
     let isLeft = try member.store.compactionStep(limit: 1)
-    // Nothing tells the housekeeper of a new process that an earlier one left work behind.
-    withKnownIssue("a restart does not resume a compaction") {
-      #expect(!isLeft, "revisions below the compacted one stay until the next compaction")
-    }
+    #expect(!isLeft, "revisions below the compacted one stay until the next compaction")
   }
 }

@@ -82,7 +82,8 @@ final class LogWriter: Sendable {
 /// What the writer's thread does, and `writeNow` beside it: one at a time.
 private final class LogWriterWorker: Sendable {
   private struct State {
-    let log: SegmentedLog<PosixFileSystem>
+    /// None once the writer has stopped: its files are closed then.
+    var log: SegmentedLog<PosixFileSystem>?
     /// What was given and is not durable yet, in order.
     var undurable: [ReplicaOutput.Write] = []
     /// The newest mark that the log has not recorded yet.
@@ -129,13 +130,14 @@ private final class LogWriterWorker: Sendable {
           }
         }
         writeAll(&state)
+        if hasStopped { state.log = nil }
       }
     }
   }
 
   func writeNow(_ writes: [ReplicaOutput.Write]) -> Bool {
     state.withLockIfAvailable { state in
-      guard state.undurable.isEmpty else { return false }
+      guard state.log != nil, state.undurable.isEmpty else { return false }
       state.undurable = writes
       do throws(LogError) {
         try write(&state)
@@ -153,7 +155,7 @@ private final class LogWriterWorker: Sendable {
     var isStalled = false
     while true {
       do throws(LogError) {
-        if isStalled { try state.log.reopen() }
+        if isStalled { try state.log?.reopen() }
         if let last = try write(&state) { report(.persisted(through: last)) }
         if isStalled { report(.recovered) }
         return
@@ -171,7 +173,7 @@ private final class LogWriterWorker: Sendable {
   /// of what waits counts as written, and all of it is appended again after `reopen`.
   @discardableResult
   private func write(_ state: inout State) throws(LogError) -> UInt64? {
-    let log = state.log
+    guard let log = state.log else { return nil }
     for write in state.undurable { try log.append(write.batch) }
     if let mark = state.release {
       let snapshot = mark.snapshotMark

@@ -18,7 +18,7 @@ struct EnvironmentTests {
     #expect(both.configuration.maxTxnOps == 7)
     #expect(both.configuration.snapshotCount == 9)
     #expect(both.configuration.maxLearners == 1)
-    #expect(both.notices.map(\.setting) == ["ETCD_MAX_TXN_OPS"])
+    #expect(both.notices.map(\.setting) == ["ETCD_MAX_TXN_OPS", "ETCD_SNAPSHOT_COUNT"])
   }
 
   @Test("an empty variable is none, an unknown one is noted, others do not matter")

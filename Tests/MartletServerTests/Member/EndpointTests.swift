@@ -89,7 +89,7 @@ struct EndpointTests {
       for line in [
         "etcd_server_has_leader 1", "etcd_server_is_leader 1", "etcd_mvcc_put_total 5",
         "etcd_mvcc_delete_total 1", "etcd_debugging_mvcc_current_revision 7",
-        "etcd_debugging_mvcc_keys_total 4", "etcd_server_health_success 1",
+        "etcd_debugging_mvcc_keys_total 5", "etcd_server_health_success 1",
         #"etcd_server_id{server_id="8e9e05c52164694d"} 1"#,
         #"etcd_server_version{server_version="3.6.0"} 1"#,
         "grpc_server_started_total{\(put)} 6",

@@ -161,9 +161,10 @@ struct KeyValueTests {
 
   @Test("requests that are refused before they are proposed")
   func refusals() async throws {
-    try await withMember({ configuration in
+    let change = { (configuration: inout ServerConfiguration) in
       configuration.maxTxnOps = 2
-    }) { member in
+    }
+    try await withMember(change) { member in
       await expectFailure(.invalidArgument, "etcdserver: key is not provided") {
         _ = try await member.kv.put(.init("", "1"))
       }
@@ -208,9 +209,10 @@ struct KeyValueTests {
 
   @Test("requests over --max-request-bytes")
   func requestSize() async throws {
-    try await withMember({ configuration in
+    let change = { (configuration: inout ServerConfiguration) in
       configuration.maxRequestBytes = 100_000
-    }) { member in
+    }
+    try await withMember(change) { member in
       let value = [UInt8](repeating: 1, count: 99_000)
       _ = try await member.kv.put(.init(key: [1], value: value))
       await expectFailure(.invalidArgument, "etcdserver: request is too large") {

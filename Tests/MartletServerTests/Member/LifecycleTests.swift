@@ -156,10 +156,11 @@ struct MemberLifecycleTests {
 
   @Test("periodic compaction runs by itself, in its shortest period")
   func autoCompaction() async throws {
-    try await withMember({ configuration in
+    let change = { (configuration: inout ServerConfiguration) in
       configuration.autoCompactionMode = "periodic"
       configuration.autoCompactionRetention = "100ms"
-    }) { member in
+    }
+    try await withMember(change) { member in
       for number in 0..<20 { _ = try await member.kv.put(.init("a", "\(number)")) }
       var old = Etcdserverpb.RangeRequest("a")
       old.revision = 2
