@@ -1,4 +1,4 @@
-import Base
+package import Base
 package import Storage
 import Synchronization
 
@@ -22,6 +22,11 @@ struct CompactionProgress {
 }
 
 extension Store {
+  /// Everything that compactions up to this revision made unreachable has been removed. Any thread.
+  package var finishedCompaction: Revision {
+    Revision(compactionFinished.load(ordering: .acquiring))
+  }
+
   /// Does one short step of the work that a compaction left: about `limit` keys and revisions in
   /// the index, or one transaction of deletions. Returns whether there is more. True without
   /// progress means that it waits: for a read that began before the compaction, or for a flush

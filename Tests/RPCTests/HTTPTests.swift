@@ -47,9 +47,14 @@ import Testing
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .channelOption(.allowRemoteHalfClosure, value: false)
       .channelInitializer { channel in channel.pipeline.addHandler(received) }
-      .connect(host: "127.0.0.1", port: port).get()
-    // A server that has closed already is an answer too: the reads below tell.
-    try? await channel.writeAndFlush(ByteBuffer(string: text)).get()
+      .connect(host: "127.0.0.1", port: port)
+      .flatMap { channel in
+        // Written on the event loop: a busy test process may take longer to resume this task than
+        // the server waits for the first bytes. A server that has closed already is an answer too:
+        // the reads below tell.
+        channel.writeAndFlush(ByteBuffer(string: text)).flatMapErrorThrowing { _ in }
+          .map { channel }
+      }.get()
     try await channel.closeFuture.get()
     return try await channel.eventLoop.submit { received.text }.get()
   }

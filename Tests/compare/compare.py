@@ -208,7 +208,7 @@ def memory_and_restart(table, sizes):
 
 
 SMOKE = {"calls": 5_000, "single": 200, "seconds": 1, "listed": 5_000, "keys": 10_000, "settle": 0}
-FULL = {"calls": 400_000, "single": 5_000, "seconds": 10, "listed": 100_000, "keys": 1_000_000,
+FULL = {"calls": 200_000, "single": 5_000, "seconds": 10, "listed": 100_000, "keys": 1_000_000,
         "settle": 8}
 
 

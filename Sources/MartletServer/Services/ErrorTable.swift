@@ -1,9 +1,9 @@
-import RPC
-import Replica
+package import RPC
+package import Replica
 
 extension RPCStatus {
   /// The status and text that clients of etcd know an error by. Both are part of the wire contract.
-  init(_ error: RequestError) {
+  package init(_ error: RequestError) {
     let (code, text) = error.codeAndText
     self.init(code, text)
   }

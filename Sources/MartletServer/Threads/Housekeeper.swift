@@ -160,7 +160,7 @@ private final class HousekeeperLoop: @unchecked Sendable {
     do throws(StorageError) {
       if try store.compactionStep(limit: Self.compactionStepKeys) { return }
       isCompacting = false
-      report(.compacted(store.compactedRevision))
+      report(.compacted(store.finishedCompaction))
     } catch {
       retryAt = MonotonicTime.now.advanced(byNanoseconds: Self.retryNanoseconds)
       report(.compactionFailed(error))

@@ -1,0 +1,54 @@
+import MartletServer
+import RPC
+import Replica
+import Testing
+
+/// The rows of etcd's error table that this build can meet, spelled out: clients compare both
+/// columns.
+@Suite("Error table")
+struct ErrorTableTests {
+  struct Row: Sendable, CustomTestStringConvertible {
+    var error: RequestError
+    var code: RPCCode
+    var text: String
+    var testDescription: String { "\(error)" }
+
+    init(_ error: RequestError, _ code: RPCCode, _ text: String) {
+      self.error = error
+      self.code = code
+      self.text = text
+    }
+  }
+
+  static let rows = [
+    Row(.keyNotProvided, .invalidArgument, "etcdserver: key is not provided"),
+    Row(.keyNotFound, .invalidArgument, "etcdserver: key not found"),
+    Row(.valueProvided, .invalidArgument, "etcdserver: value is provided"),
+    Row(.leaseProvided, .invalidArgument, "etcdserver: lease is provided"),
+    Row(.tooManyOperations, .invalidArgument, "etcdserver: too many operations in txn request"),
+    Row(.duplicateKey, .invalidArgument, "etcdserver: duplicate key given in txn request"),
+    Row(.invalidSortOption, .invalidArgument, "etcdserver: invalid sort option"),
+    Row(.compacted, .outOfRange, "etcdserver: mvcc: required revision has been compacted"),
+    Row(.futureRevision, .outOfRange, "etcdserver: mvcc: required revision is a future revision"),
+    Row(.noSpace, .resourceExhausted, "etcdserver: mvcc: database space exceeded"),
+    Row(.leaseNotFound, .notFound, "etcdserver: requested lease not found"),
+    Row(.requestTooLarge, .invalidArgument, "etcdserver: request is too large"),
+    Row(.tooManyRequests, .resourceExhausted, "etcdserver: too many requests"),
+    Row(.noLeader, .unavailable, "etcdserver: no leader"),
+    Row(.notLeader, .failedPrecondition, "etcdserver: not leader"),
+    Row(.serverStopped, .unavailable, "etcdserver: server stopped"),
+    Row(.timeout, .unavailable, "etcdserver: request timed out"),
+    Row(.memberNotFound, .notFound, "etcdserver: member not found"),
+    Row(.corrupt, .dataLoss, "etcdserver: corrupt cluster"),
+  ]
+
+  @Test("a row's code and text", arguments: rows)
+  func row(_ row: Row) {
+    #expect(RPCStatus(row.error) == RPCStatus(row.code, row.text))
+  }
+
+  @Test("every error has its row here, once")
+  func complete() {
+    #expect(Self.rows.map(\.error) == RequestError.allCases)
+  }
+}
