@@ -162,6 +162,7 @@ extension FlagTable {
       .bool(\.unsafeNoFsync),
       "false",
       .unsafe,
+      .acceptedWithoutEffect,
       "Never waits for the disk: acknowledged writes may be lost."
     ),
   ]

@@ -170,7 +170,10 @@ private final class ReplicaLoop: @unchecked Sendable {
       if case .corrupt = error { outlets.fatal("\(error)") }
       completeFlushes(.failure(.storage(error)))
     case .compacted(let revision):
-      logger.info("compacted", metadata: ["revision": "\(revision)"])
+      // At the start there is a look at whether an earlier life left work; often there was none.
+      if revision.rawValue > 0 {
+        logger.info("compacted", metadata: ["revision": "\(revision)"])
+      }
       machine.compacted(to: revision)
     case .compactionFailed(let error):
       logger.error("a compaction failed and goes on later", metadata: ["cause": "\(error)"])
