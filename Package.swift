@@ -31,7 +31,13 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
+let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 
 let package = Package(
   name: "martlet",
@@ -42,9 +48,15 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.0"),
+    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.0"),
+    .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -60,6 +72,7 @@ let package = Package(
     ),
     .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
 
     // The layers, from the ground up
     .target(name: "Base", swiftSettings: strict),
@@ -89,20 +102,37 @@ let package = Package(
     ),
     .target(
       name: "Membership",
-      dependencies: ["Base", .product(name: "Crypto", package: "swift-crypto")],
+      dependencies: ["Base", crypto],
+      swiftSettings: strict
+    ),
+    .target(name: "Lease", dependencies: ["Base", "Proto", "MVCC"], swiftSettings: strict),
+    .target(name: "Auth", dependencies: ["Base", "Proto"], swiftSettings: strict),
+    .target(
+      name: "Watch",
+      dependencies: ["Base", "Proto", "Storage", "MVCC"],
       swiftSettings: strict
     ),
     .target(
       name: "Replica",
-      dependencies: ["Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage"],
+      dependencies: [
+        "Base", "Proto", "Raft", "MVCC", "Lease", "Auth", "Membership", "Log", "Storage",
+      ],
       swiftSettings: strict
     ),
     .target(
+      name: "TLS",
+      dependencies: ["Base", nioCore, nioSSL, x509, asn1, crypto, logging],
+      swiftSettings: strict
+    ),
+    .target(name: "Prometheus", dependencies: ["Base", metrics], swiftSettings: strict),
+    .target(name: "JSONGateway", dependencies: ["Base", "Proto", "RPC"], swiftSettings: strict),
+    .target(
       name: "MartletServer",
       dependencies: [
-        "Base", "Proto", "RPC", "Replica", "Raft", "MVCC", "Membership", "Log", "Storage",
-        nioCore, nioPosix, logging,
-        .product(name: "Crypto", package: "swift-crypto"),
+        "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Replica", "Raft", "MVCC",
+        "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt",
+        nioCore, nioPosix, logging, metrics, tracing, crypto,
+        .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: strict
@@ -160,16 +190,44 @@ let package = Package(
       swiftSettings: strict
     ),
     .testTarget(
+      name: "LeaseTests",
+      dependencies: ["Base", "Proto", "MVCC", "Lease"],
+      swiftSettings: strict
+    ),
+    .testTarget(name: "AuthTests", dependencies: ["Base", "Proto", "Auth"], swiftSettings: strict),
+    .testTarget(
+      name: "WatchTests",
+      dependencies: ["Base", "Proto", "Storage", "MVCC", "Watch"],
+      swiftSettings: strict
+    ),
+    .testTarget(
       name: "ReplicaTests",
       dependencies: [
-        "Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage", "Replica",
+        "Base", "Proto", "Raft", "MVCC", "Lease", "Auth", "Membership", "Log", "Storage",
+        "Replica",
       ],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "TLSTests",
+      dependencies: ["Base", "TLS", nioCore, nioPosix, nioSSL, x509, asn1, crypto, logging],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "PrometheusTests",
+      dependencies: ["Base", "Prometheus", metrics],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "JSONGatewayTests",
+      dependencies: ["Base", "Proto", "RPC", "JSONGateway"],
       swiftSettings: strict
     ),
     .testTarget(
       name: "MartletServerTests",
       dependencies: [
-        "Base", "Proto", "RPC", "Replica", "MartletServer", nioCore, nioPosix, logging,
+        "Base", "Proto", "RPC", "TLS", "Replica", "MVCC", "Lease", "Auth", "Watch",
+        "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics,
       ],
       swiftSettings: strict
     ),

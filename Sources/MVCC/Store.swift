@@ -93,6 +93,9 @@ extension Store {
     lock.unlock()
   }
 
+  /// The newest revision as the batch at hand has it. Apply thread.
+  package var appliedRevision: Revision { Revision(current) }
+
   /// Runs `body` as one batch.
   package func withApplyBatch<Result>(_ body: () -> Result) -> Result {
     beginBatch()

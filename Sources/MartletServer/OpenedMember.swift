@@ -76,7 +76,7 @@ struct OpenedMember {
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
-      members: stored.members,
+      tables: ReplicatedTables(members: stored.members),
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
       appliedTerm: stored.applied.term,
       seed: UInt64.random(in: 0 ... .max)

@@ -8,6 +8,10 @@ struct InternalRequest {
   private(set) var operation: ReplicatedOperation?
   /// The encoded request of `operation`, valid as long as the bytes it was found in.
   private(set) var request = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// The proposer's name, empty when there is none; valid as long as `request`.
+  private(set) var username = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// The auth revision of the proposer's token.
+  private(set) var authRevision: UInt64 = 0
 
   /// Reads the top level of `bytes`. Fields that this build does not know are skipped; what follows
   /// a malformed field is not seen, the same way on every member.
@@ -20,7 +24,7 @@ struct InternalRequest {
       case (ProposalBatch.idField, .varint(let number)):
         id = RequestHandle(rawValue: number)
       case (ProposalBatch.headerField, .content(let header)):
-        isOurs = Self.epoch(of: header) == epoch
+        isOurs = readHeader(header) == epoch
       case (let number, .content(let content)):
         guard let operation = ReplicatedOperation(rawValue: number) else { break }
         self.operation = operation
@@ -43,12 +47,18 @@ struct InternalRequest {
     return .none
   }
 
-  /// The `ID` of a `RequestHeader`.
-  private static func epoch(of header: UnsafeRawBufferPointer) -> UInt64? {
+  /// Reads a `RequestHeader` and returns its `ID`.
+  private mutating func readHeader(_ header: UnsafeRawBufferPointer) -> UInt64? {
+    var epoch: UInt64?
     var scanner = WireScanner(header)
     while let field = try? scanner.next() {
-      if field.number == 1, case .varint(let number) = field.value { return number }
+      switch (field.number, field.value) {
+      case (1, .varint(let number)): epoch = number
+      case (2, .content(let name)): username = name
+      case (3, .varint(let number)): authRevision = number
+      default: break
+      }
     }
-    return nil
+    return epoch
   }
 }

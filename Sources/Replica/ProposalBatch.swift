@@ -7,7 +7,34 @@ package enum ReplicatedOperation: Int, Sendable {
   case deleteRange = 5
   case txn = 6
   case compaction = 7
+  case leaseGrant = 8
+  case leaseRevoke = 9
+  case alarm = 10
+  case leaseCheckpoint = 11
+  case authEnable = 1000
+  case authDisable = 1011
+  case authUserAdd = 1100
+  case authUserDelete = 1101
+  case authUserChangePassword = 1103
+  case authUserGrantRole = 1104
+  case authUserRevokeRole = 1105
+  case authRoleAdd = 1200
+  case authRoleDelete = 1201
+  case authRoleGrantPermission = 1203
+  case authRoleRevokePermission = 1204
   case clusterMemberAttributes = 1301
+}
+
+/// The user in whose name a request was proposed, and the auth revision at which the user's token
+/// was made. Travels with the entry, so that every member checks the same permissions.
+package struct Proposer: Sendable, Hashable {
+  package var username: String
+  package var authRevision: UInt64
+
+  package init(username: String, authRevision: UInt64) {
+    self.username = username
+    self.authRevision = authRevision
+  }
 }
 
 /// Proposals that one thread gathers and hands to the replica in one piece.
@@ -41,22 +68,32 @@ package struct ProposalBatch: ~Copyable {
 
   package var byteCount: Int { writer.count }
 
-  /// Adds one request in the bytes it came in.
+  /// Adds one request in the bytes it came in. `proposer` is nil when authentication is off or the
+  /// member itself proposes.
   package mutating func append(
     _ operation: ReplicatedOperation,
     handle: RequestHandle,
-    request: UnsafeRawBufferPointer
+    request: UnsafeRawBufferPointer,
+    proposer: Proposer? = nil
   ) {
     let start = writer.count
     writer.append(integer: UInt32(0))
     writer.append(field: Self.idField, varint: handle.rawValue)
     writer.append(field: operation.rawValue, content: request)
-    writer.append(
-      field: Self.headerField,
-      lengthOfContent: 1 + ByteWriter.varintLength(epoch)
-    )
-    writer.append(varint: 1 << 3)
-    writer.append(varint: epoch)
+    if var proposer {
+      let header = writer.count
+      writer.append(field: 1, varint: epoch)
+      proposer.username.withUTF8 { writer.append(field: 2, content: UnsafeRawBufferPointer($0)) }
+      writer.append(field: 3, varint: proposer.authRevision)
+      writer.closeField(Self.headerField, since: header)
+    } else {
+      writer.append(
+        field: Self.headerField,
+        lengthOfContent: 1 + ByteWriter.varintLength(epoch)
+      )
+      writer.append(varint: 1 << 3)
+      writer.append(varint: epoch)
+    }
     let length = writer.count - start - Self.frameHeaderBytes
     writer.overwrite(integer: UInt32(length).littleEndian, at: start)
     count += 1

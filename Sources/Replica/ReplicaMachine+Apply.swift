@@ -31,6 +31,14 @@ extension ReplicaMachine {
       memberID: configuration.memberID,
       raftTerm: raft.term
     )
+    do throws(RequestError) {
+      try authorize(operation, request)
+      try checkCapacity(operation, request)
+    } catch {
+      return reply(to: request.handle) { (_: inout ByteWriter) throws(RequestError) in
+        throw error
+      }
+    }
     switch operation {
     case .put:
       applyToStore(request) { (view: Etcdserverpb.PutRequest.View, reply) throws(StoreError) in
@@ -47,6 +55,14 @@ extension ReplicaMachine {
       }
     case .compaction:
       applyCompaction(request, header: header)
+    case .leaseGrant, .leaseRevoke, .leaseCheckpoint:
+      applyLease(operation, request, header: header)
+    case .alarm:
+      applyAlarm(request, header: header)
+    case .authEnable, .authDisable, .authUserAdd, .authUserDelete, .authUserChangePassword,
+      .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,
+      .authRoleGrantPermission, .authRoleRevokePermission:
+      applyAuth(operation, request, header: header)
     case .clusterMemberAttributes:
       applyAttributes(request)
     }

@@ -1,4 +1,6 @@
+package import Auth
 package import Base
+package import Lease
 import Log
 package import MVCC
 package import Membership
@@ -24,6 +26,19 @@ package final class ReplicaMachine {
   /// Grows with each change of `members`.
   package private(set) var membersVersion = 0
   var confState: ConfState
+
+  /// Shared with the threads that keep leases alive.
+  package let leases: LeaseRegistry
+  package internal(set) var auth: AuthState {
+    didSet { authVersion += 1 }
+  }
+  /// Grows with each change of `auth`.
+  package private(set) var authVersion = 0
+  package internal(set) var alarms: AlarmTable {
+    didSet { alarmsVersion += 1 }
+  }
+  /// Grows with each change of `alarms`.
+  package private(set) var alarmsVersion = 0
 
   /// Answers by event loop. Take them after each `turn`.
   package let replies: [ReplyQueue]
@@ -61,19 +76,23 @@ package final class ReplicaMachine {
   let arena = Arena()
 
   /// Starts from what the store and the log hold: `restored` is the log's content with the store's
-  /// applied index, `appliedTerm` the term of the entry there, `members` the member table as of it.
+  /// applied index, `appliedTerm` the term of the entry there, `tables` what is beside the store as
+  /// of it.
   /// `seed` decides Raft's random timeouts. Throws when what was restored contradicts itself.
   package init(
     _ configuration: ReplicaConfiguration,
     store: Store,
-    members: MemberTable,
+    tables: ReplicatedTables,
     restored: RestoredState,
     appliedTerm: Term,
     seed: UInt64
   ) throws(RestoreError) {
     self.configuration = configuration
     self.store = store
-    self.members = members
+    members = tables.members
+    leases = tables.leases
+    auth = tables.auth
+    alarms = tables.alarms
     confState = restored.confState
     applied = LogMark(
       index: restored.applied,

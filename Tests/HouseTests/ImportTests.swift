@@ -17,10 +17,19 @@ import Testing
     "Raft": ["Base", "DequeModule"],
     "MVCC": ["Base", "Proto", "Storage", "CSupport"],
     "Membership": ["Base", "Crypto"],
-    "Replica": ["Base", "Proto", "Raft", "MVCC", "Membership", "Log", "Storage"],
+    "Lease": ["Base", "Proto", "MVCC"],
+    "Auth": ["Base", "Proto"],
+    "Watch": ["Base", "Proto", "Storage", "MVCC"],
+    "Replica": [
+      "Base", "Proto", "Raft", "MVCC", "Lease", "Auth", "Membership", "Log", "Storage",
+    ],
+    "TLS": ["Base", "NIOCore", "NIOSSL", "X509", "SwiftASN1", "Crypto", "Logging"],
+    "Prometheus": ["Base", "CoreMetrics"],
+    "JSONGateway": ["Base", "Proto", "RPC"],
     "MartletServer": [
-      "Base", "Proto", "RPC", "Replica", "Raft", "MVCC", "Membership", "Log", "Storage",
-      "NIOCore", "NIOPosix", "Logging", "Crypto", "Yams",
+      "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Replica", "Raft", "MVCC",
+      "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt", "NIOCore", "NIOPosix",
+      "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
     ],
     "martlet": ["MartletServer", "Logging"],
     "martlet-bench": [
@@ -34,7 +43,8 @@ import Testing
   /// Targets that stay free of Foundation, clocks aside: they are the deterministic core and the
   /// hot path.
   static let withoutFoundation: Set<String> = [
-    "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership", "Replica",
+    "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership",
+    "Lease", "Auth", "Watch", "Replica",
   ]
 
   static let root = URL(fileURLWithPath: #filePath)

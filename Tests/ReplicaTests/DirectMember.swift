@@ -50,7 +50,7 @@ final class DirectMember {
     machine = try ReplicaMachine(
       configuration,
       store: store,
-      members: members,
+      tables: ReplicatedTables(members: members),
       restored: restored,
       appliedTerm: .zero,
       seed: 1

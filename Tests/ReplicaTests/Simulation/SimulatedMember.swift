@@ -85,7 +85,7 @@ final class SimulatedMember {
     machine = try ReplicaMachine(
       configuration,
       store: store,
-      members: stored.members,
+      tables: ReplicatedTables(members: stored.members),
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
       appliedTerm: stored.applied.term,
       seed: seed

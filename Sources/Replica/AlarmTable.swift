@@ -1,0 +1,4 @@
+/// The alarms that are raised, by member.
+package struct AlarmTable: Sendable, Equatable {
+  package init() {}
+}
