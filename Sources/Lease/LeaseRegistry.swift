@@ -1,5 +1,5 @@
 package import Base
-package import MVCC
+import MVCC
 
 /// The leases of a cluster and the keys that hang on them.
 package final class LeaseRegistry: LeaseTable {
