@@ -22,10 +22,10 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
   private var timeout: Scheduled<Void>?
   private var channel: (any Channel)?
 
-  init(loop: RPCServerLoop, peer: String) {
+  init(loop: RPCServerLoop, handler: (any HTTPHandler)?, peer: String) {
     self.loop = loop
     configuration = loop.configuration
-    handler = loop.httpHandler
+    self.handler = handler
     self.peer = peer
   }
 

@@ -56,7 +56,7 @@ final class HTTP2RequestState {
 extension ServerConnection {
   /// Hands a plain request that is complete to the HTTP handler.
   func answerPlain(_ slot: CallSlot) {
-    guard let state = slot.http, let handler = loop.httpHandler else { return }
+    guard let state = slot.http, let handler = listener.httpHandler else { return }
     slot.phase = .httpAnswer
     let sink = HTTP2Sink(loop: loop, id: slot.id, isHead: state.method == "HEAD")
     guard !state.isTooLarge else {

@@ -11,12 +11,15 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
   private static let preface = [UInt8]("PRI * HTTP/2.0".utf8)
 
   private let loop: RPCServerLoop
+  private let listener: ListenerRole
+  private var peerCommonName: String?
   private var gathered = ByteBuffer()
   private var timeout: Scheduled<Void>?
   private var channel: (any Channel)?
 
-  init(loop: RPCServerLoop) {
+  init(loop: RPCServerLoop, listener: ListenerRole) {
     self.loop = loop
+    self.listener = listener
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
@@ -45,6 +48,14 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
     context.close(promise: nil)
   }
 
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if let identity = event as? PeerIdentity {
+      peerCommonName = identity.commonName
+    } else {
+      context.fireUserInboundEventTriggered(event)
+    }
+  }
+
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     var bytes = unwrapInboundIn(data)
     gathered.writeBuffer(&bytes)
@@ -63,14 +74,20 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
     do {
       if isHTTP2 {
         try pipeline.addHandler(
-          ServerConnection.start(on: loop, channel: context.channel, peer: peer)
+          ServerConnection.start(
+            on: loop,
+            channel: context.channel,
+            listener: listener,
+            peer: peer,
+            peerCommonName: peerCommonName
+          )
         )
       } else {
         try pipeline.configureHTTPServerPipeline(
           withPipeliningAssistance: true,
           withErrorHandling: true
         )
-        try pipeline.addHandler(HTTP1Handler(loop: loop, peer: peer))
+        try pipeline.addHandler(HTTP1Handler(loop: loop, handler: listener.httpHandler, peer: peer))
       }
     } catch {
       context.close(promise: nil)

@@ -1,3 +1,4 @@
+import Glibc
 package import NIOCore
 import NIOPosix
 import Synchronization
@@ -30,6 +31,7 @@ package final class RPCServer: Sendable {
   /// One for each event loop of the group.
   package let loops: [RPCServerLoop]
 
+  private let httpHandler: (any HTTPHandler)?
   private let group: any EventLoopGroup
   private let loopsByEventLoop: [ObjectIdentifier: RPCServerLoop]
   private let listeners = Mutex<[any Channel]>([])
@@ -43,12 +45,9 @@ package final class RPCServer: Sendable {
   ) {
     self.group = group
     self.configuration = configuration
+    self.httpHandler = httpHandler
     loops = group.makeIterator().map { eventLoop in
-      RPCServerLoop(
-        eventLoop: eventLoop,
-        configuration: configuration,
-        httpHandler: httpHandler
-      )
+      RPCServerLoop(eventLoop: eventLoop, configuration: configuration)
     }
     loopsByEventLoop = Dictionary(
       uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) }
@@ -68,17 +67,25 @@ package final class RPCServer: Sendable {
   @discardableResult
   package func listen(
     on address: RPCAddress,
+    options: ListenerOptions = ListenerOptions(),
     setup: ChannelSetup? = nil
   ) async throws
     -> SocketAddress?
   {
-    let bootstrap = ServerBootstrap(group: group)
+    let role = ListenerRole(options, shared: httpHandler)
+    var bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: configuration.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.maxMessagesPerRead, value: 4)
       .childChannelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture { try self.accept(channel, setup) }
+        channel.eventLoop.makeCompletedFuture { try self.accept(channel, role, setup) }
       }
+    if options.reusesPort, case .host = address {
+      bootstrap = bootstrap.serverChannelOption(
+        .socketOption(NIOBSDSocket.Option(rawValue: SO_REUSEPORT)),
+        value: 1
+      )
+    }
     let listener: any Channel
     switch address {
     case .host(let host, let port):
@@ -120,7 +127,7 @@ package final class RPCServer: Sendable {
     return sum
   }
 
-  private func accept(_ channel: any Channel, _ setup: ChannelSetup?) throws {
+  private func accept(_ channel: any Channel, _ role: ListenerRole, _ setup: ChannelSetup?) throws {
     guard let loop = loopsByEventLoop[ObjectIdentifier(channel.eventLoop)] else {
       throw ChannelError.operationUnsupported
     }
@@ -132,6 +139,6 @@ package final class RPCServer: Sendable {
       throw ChannelError.inappropriateOperationForState
     }
     try setup?(channel)
-    try channel.pipeline.syncOperations.addHandler(ProtocolDetector(loop: loop))
+    try channel.pipeline.syncOperations.addHandler(ProtocolDetector(loop: loop, listener: role))
   }
 }

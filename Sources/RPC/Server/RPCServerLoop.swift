@@ -28,7 +28,6 @@ package final class RPCServerLoop: @unchecked Sendable {
 
   package let eventLoop: any EventLoop
   package let configuration: RPCServerConfiguration
-  let httpHandler: (any HTTPHandler)?
   let http2Configuration: HTTP2Configuration
 
   @exclusivity(unchecked) var slots: ContiguousArray<CallSlot> = []
@@ -57,15 +56,10 @@ package final class RPCServerLoop: @unchecked Sendable {
   /// The time at which the current read turn began, 0 outside of turns.
   @exclusivity(unchecked) var turnTime: UInt64 = 0
 
-  /// A loop without services; `httpHandler` answers what is not gRPC.
-  package init(
-    eventLoop: any EventLoop,
-    configuration: RPCServerConfiguration,
-    httpHandler: (any HTTPHandler)? = nil
-  ) {
+  /// A loop without services.
+  package init(eventLoop: any EventLoop, configuration: RPCServerConfiguration) {
     self.eventLoop = eventLoop
     self.configuration = configuration
-    self.httpHandler = httpHandler
     http2Configuration = configuration.http2
     wheel = DeadlineWheel(now: NIODeadline.now().uptimeNanoseconds)
   }

@@ -42,6 +42,10 @@ package struct ServerCall {
   /// The client's address as text, `10.0.0.7:41244`; empty when unknown.
   package var peerAddress: String { loop.knownSlot(id)?.connection?.peer ?? "" }
 
+  /// The CommonName of the certificate that the client proved to hold, see `PeerIdentity`; nil when
+  /// there is none that was verified. The same for every call of a connection, and not a copy.
+  package var peerCommonName: String? { loop.knownSlot(id)?.connection?.peerCommonName }
+
   /// The first metadata value with this name, which must be in lower case. The fields of the
   /// protocol itself, `user-agent` among them, are not kept.
   package func header(named name: StaticString) -> String? {

@@ -95,13 +95,22 @@ extension ServerConnection {
     let deadline = slot.deadline
     slot.deadline = .max
     if slot.contentType == .grpc, slot.isPost {
-      startCall(slot, deadline: deadline)
+      startCall(slot, stream, deadline: deadline)
     } else {
       startPlain(slot, stream)
     }
   }
 
-  private func startCall(_ slot: CallSlot, deadline: UInt64) {
+  private static let noCallsHere = ResponseHeaders.trailersOnly(
+    .unimplemented("this address serves no gRPC"),
+    httpStatus: 404
+  )
+
+  private func startCall(_ slot: CallSlot, _ stream: HTTP2Stream, deadline: UInt64) {
+    guard listener.servesCalls else {
+      refuse(slot, stream, Self.noCallsHere, code: .unimplemented)
+      return
+    }
     slot.phase = .call
     if slot.method >= 0 { loop.tally.countStarted(slot.method) }
     if let refusal = refusal(slot) {
@@ -183,7 +192,7 @@ extension ServerConnection {
       )
       return
     }
-    guard slot.method < 0, loop.httpHandler != nil else {
+    guard slot.method < 0, listener.httpHandler != nil else {
       let type = slot.metadata.value(named: "content-type").map { String($0) } ?? ""
       let status = RPCStatus.invalidArgument("invalid gRPC request content-type \"\(type)\"")
       refuse(

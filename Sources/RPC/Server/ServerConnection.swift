@@ -14,6 +14,9 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
   /// Nil when the connection is closed.
   @exclusivity(unchecked) var http2: HTTP2Connection?
   let peer: String
+  /// See `ServerCall.peerCommonName`.
+  let peerCommonName: String?
+  let listener: ListenerRole
   /// The `:authority` of the connection's first call; others keep their own.
   @exclusivity(unchecked) private var authorityBytes: [UInt8] = []
   /// Bytes of unfinished messages held for all streams together.
@@ -21,18 +24,27 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
   /// The loop has this connection in its list of those to flush.
   @exclusivity(unchecked) var isDirty = false
 
-  init(loop: RPCServerLoop, peer: String) {
+  init(loop: RPCServerLoop, listener: ListenerRole, peer: String, peerCommonName: String?) {
     self.loop = loop
+    self.listener = listener
     self.peer = peer
+    self.peerCommonName = peerCommonName
   }
 
   /// Makes the channel handler of a connection and enters the connection in the loop's table.
   static func start(
     on loop: RPCServerLoop,
     channel: any Channel,
-    peer: String
+    listener: ListenerRole,
+    peer: String,
+    peerCommonName: String?
   ) -> HTTP2Connection {
-    let connection = ServerConnection(loop: loop, peer: peer)
+    let connection = ServerConnection(
+      loop: loop,
+      listener: listener,
+      peer: peer,
+      peerCommonName: peerCommonName
+    )
     let http2 = HTTP2Connection(
       role: .server,
       configuration: loop.http2Configuration,

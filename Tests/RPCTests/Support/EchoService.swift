@@ -99,7 +99,7 @@ struct EchoDispatcher: ServiceDispatcher {
     let text = """
       path=\(call.path) authority=\(call.authority) token=\(call.header(named: "token") ?? "none") \
       trace=\(binary) headers=\(call.headers.map(\.name)) deadline=\(call.deadline != nil) \
-      peer=\(call.peerAddress.hasPrefix("127.0.0.1:"))
+      peer=\(call.peerAddress.hasPrefix("127.0.0.1:"))\(call.peerCommonName.map { " cn=\($0)" } ?? "")
       """
     let bytes = [UInt8](text.utf8)
     call.respond { writer in bytes.withUnsafeBytes { writer.append($0) } }

@@ -1,0 +1,35 @@
+/// What one listening socket serves, and how it is bound.
+package struct ListenerOptions: Sendable {
+  /// What answers the requests of a socket that are not gRPC.
+  package enum HTTP: Sendable {
+    /// The server's own handler.
+    case shared
+    case other(any HTTPHandler)
+    /// Nothing: such requests are refused.
+    case none
+  }
+
+  /// gRPC calls are served; else they are refused as unimplemented.
+  package var servesCalls = true
+  package var http = HTTP.shared
+  /// Several processes may listen on the port (SO_REUSEPORT).
+  package var reusesPort = false
+
+  package init() {}
+}
+
+/// `ListenerOptions` as the connections of a socket go by them.
+final class ListenerRole: Sendable {
+  let servesCalls: Bool
+  let httpHandler: (any HTTPHandler)?
+
+  init(_ options: ListenerOptions, shared: (any HTTPHandler)?) {
+    servesCalls = options.servesCalls
+    httpHandler =
+      switch options.http {
+      case .shared: shared
+      case .other(let handler): handler
+      case .none: nil
+      }
+  }
+}
