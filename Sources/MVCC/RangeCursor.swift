@@ -7,26 +7,11 @@ import Synchronization
 /// Pins its revision from creation to `close` (or its end), which holds compaction up; the owner
 /// must therefore give it up when the caller's deadline passes. Use it on one thread at a time.
 package final class RangeCursor {
-  private let store: Store
+  private let range: PinnedRange
   private let header: ResponseHeader
-  private let request: [UInt8]
-  private let rangeEnd: [UInt8]
-  private let limit: Int
-  private let keysOnly: Bool
-  private let countOnly: Bool
-  /// The store's revision when the range began: what the header names.
-  private let revision: Int64
-  /// The revision read at.
-  private let wanted: Int64
-  private var pin: Int?
-  private var written = 0
-  private var lastKey: [UInt8] = []
-  private var knownCount: Int?
 
   /// What one key adds to a message at most beside its pair: tag and length.
   private static let pairOverheadBytes = 6
-  /// Keys resolved at a time: as few as fill a message of small pairs.
-  private static let chunkKeys = 256
 
   /// Throws `.compacted` or `.futureRevision`.
   fileprivate init(
@@ -34,39 +19,13 @@ package final class RangeCursor {
     store: Store,
     header: ResponseHeader
   ) throws(StoreError) {
-    self.store = store
+    range = try PinnedRange(request, store: store)
     self.header = header
-    self.request = [UInt8](request.key)
-    rangeEnd = [UInt8](request.rangeEnd)
-    limit = request.limit > 0 ? Int(request.limit) : .max
-    keysOnly = request.keysOnly
-    countOnly = request.countOnly
-    store.lock.lockForReading()
-    let compacted = store.compacted
-    revision = store.current
-    wanted = request.revision <= 0 ? revision : request.revision
-    let isReadable = wanted <= revision && wanted >= compacted
-    if isReadable {
-      pin = store.pins.pin(wanted)
-      if wanted == revision {
-        knownCount = store.index.liveCount(
-          in: KeySpan(key: request.key, rangeEnd: request.rangeEnd)
-        )
-      }
-    }
-    store.lock.unlock()
-    if wanted > revision { throw .futureRevision }
-    if !isReadable { throw .compacted }
-  }
-
-  deinit {
-    close()
   }
 
   /// Lets go of the revision. The cursor is at its end afterwards.
   package func close() {
-    if let pin { store.pins.unpin(pin) }
-    pin = nil
+    range.close()
   }
 
   /// Appends the next RangeStreamResponse. Returns whether another one follows.
@@ -78,19 +37,11 @@ package final class RangeCursor {
     reader: StoreReader,
     into reply: inout ByteWriter
   ) throws(StoreError) -> Bool {
-    precondition(pin != nil, "a range cursor was used after its end")
     let start = reply.count
-    reader.begin()
-    defer { reader.end() }
-    let context = ReadContext(
-      store: store,
-      reader: reader,
-      revision: revision,
-      compacted: 0,
-      isApply: false
-    )
     do throws(StoreError) {
-      let isLast = try appendMessage(context, bytesMax: bytesMax, into: &reply)
+      let isLast = try range.withContext(reader) { context throws(StoreError) in
+        try appendMessage(context, bytesMax: bytesMax, into: &reply)
+      }
       reply.closeField(1, since: start)
       if isLast { close() }
       return !isLast
@@ -106,71 +57,106 @@ package final class RangeCursor {
     bytesMax: Int,
     into reply: inout ByteWriter
   ) throws(StoreError) -> Bool {
-    if countOnly {
-      header.write(revision: Revision(revision), into: &reply)
-      reply.append(field: 4, varint: Int64(total(context)))
+    if range.countOnly {
+      header.write(revision: Revision(range.revision), into: &reply)
+      reply.append(field: 4, varint: Int64(range.total(context)))
       return true
     }
     let before = reply.count
-    var hasMore = true
-    while hasMore && written < limit {
-      hasMore = resolve(context)
-      for position in 0..<context.reader.chunkCount {
-        let key = context.reader.chunk[position]
-        let pair = try context.reader.pair(key.main, key.sub)
-        let pairBytes = try keysOnly ? bytesWithoutValue(pair) : pair.count
-        let size = reply.count - before + pairBytes + Self.pairOverheadBytes
-        if size > bytesMax && reply.count > before { return false }
-        try context.append(pair, keysOnly: keysOnly, into: &reply)
-        try noteLast(pair)
-        written += 1
-      }
+    let hasMore = try range.forEachPair(context) { pair throws(StoreError) in
+      let pairBytes = try context.sentBytes(pair, keysOnly: range.keysOnly)
+      let size = reply.count - before + pairBytes + Self.pairOverheadBytes
+      if size > bytesMax && reply.count > before { return false }
+      try context.append(pair, keysOnly: range.keysOnly, into: &reply)
+      return true
     }
+    guard let hasMore else { return false }
     // The header is field 1 and comes before the pairs.
     var head = ByteWriter(capacity: 64)
-    header.write(revision: Revision(revision), into: &head)
+    header.write(revision: Revision(range.revision), into: &head)
     let end = reply.count + head.count
     reply.openGap(head.count, at: before)
     reply.truncate(to: before)
     reply.append(head.bytes)
     reply.advance(by: end - reply.count)
     if hasMore { reply.append(field: 3, varint: UInt64(1)) }
-    reply.append(field: 4, varint: Int64(hasMore ? total(context) : written))
+    reply.append(field: 4, varint: Int64(hasMore ? range.total(context) : range.taken))
     return true
   }
+}
 
-  private func bytesWithoutValue(_ pair: UnsafeRawBufferPointer) throws(StoreError) -> Int {
-    guard let parts = KeyValueBytes(pair) else { throw .corrupt }
-    return pair.count - parts.valueField.count
+/// A RangeResponse that is written piece by piece, so that the whole of a long one is never in
+/// memory and its beginning is on its way while the rest is being made.
+///
+/// First `measure`, then `next` until it returns false. The same rules as for a `RangeCursor`.
+package final class RangePieces {
+  private let range: PinnedRange
+  private let header: ResponseHeader
+  /// What `measure` found: whether pairs are left beyond the limit, and how many were counted.
+  private var tail: (hasMore: Bool, count: Int)?
+  private var isBegun = false
+
+  fileprivate init(
+    _ request: Etcdserverpb.RangeRequest.View,
+    store: Store,
+    header: ResponseHeader
+  ) throws(StoreError) {
+    range = try PinnedRange(request, store: store)
+    self.header = header
   }
 
-  private func noteLast(_ pair: UnsafeRawBufferPointer) throws(StoreError) {
-    guard let key = KeyValueBytes.key(of: pair) else { throw .corrupt }
-    lastKey.removeAll(keepingCapacity: true)
-    lastKey.append(contentsOf: key)
-  }
-
-  private func resolve(_ context: ReadContext) -> Bool {
-    context.reader.lastKey.removeAll()
-    lastKey.withUnsafeBytes { context.reader.lastKey.append($0) }
-    return withSpan { span in
-      context.resolve(
-        span,
-        at: wanted,
-        limit: min(Self.chunkKeys, limit - written),
-        continuing: written > 0
-      )
+  /// The length of the encoded response in bytes. Visits every pair, and copies none.
+  package func measure(reader: StoreReader) throws(StoreError) -> Int {
+    var length = 0
+    try range.withContext(reader) { context throws(StoreError) in
+      let hasMore = try range.forEachPair(context) { pair throws(StoreError) in
+        let bytes = try context.sentBytes(pair, keysOnly: range.keysOnly)
+        length += 1 + ByteWriter.varintLength(UInt64(bytes)) + bytes
+        return true
+      }
+      let hasRest = hasMore ?? false
+      tail = (hasRest, hasRest ? range.total(context) : range.taken)
     }
+    range.rewind()
+    var ends = ByteWriter(capacity: 128)
+    appendHead(to: &ends)
+    appendTail(to: &ends)
+    return length + ends.count
   }
 
-  private func total(_ context: ReadContext) -> Int {
-    knownCount ?? withSpan { context.count($0, at: wanted) }
-  }
-
-  private func withSpan<Result>(_ body: (KeySpan) -> Result) -> Result {
-    request.withUnsafeBytes { key in
-      rangeEnd.withUnsafeBytes { end in body(KeySpan(key: key, rangeEnd: end)) }
+  /// Appends about `bytesMax` further bytes of the response, and returns whether more follow. With
+  /// pairs longer than that, a piece is one pair. Throws `.corrupt`, with the response unfinished.
+  package func next(
+    bytesMax: Int,
+    reader: StoreReader,
+    into reply: inout ByteWriter
+  ) throws(StoreError) -> Bool {
+    if !isBegun {
+      isBegun = true
+      appendHead(to: &reply)
     }
+    let before = reply.count
+    let end = try range.withContext(reader) { context throws(StoreError) in
+      try range.forEachPair(context) { pair throws(StoreError) in
+        if reply.count - before >= bytesMax { return false }
+        try context.append(pair, keysOnly: range.keysOnly, into: &reply)
+        return true
+      }
+    }
+    guard end != nil else { return true }
+    appendTail(to: &reply)
+    range.close()
+    return false
+  }
+
+  private func appendHead(to reply: inout ByteWriter) {
+    header.write(revision: Revision(range.revision), into: &reply)
+  }
+
+  private func appendTail(to reply: inout ByteWriter) {
+    guard let tail else { preconditionFailure("a range was written before it was measured") }
+    if tail.hasMore { reply.append(field: 3, varint: UInt64(1)) }
+    reply.append(field: 4, varint: Int64(tail.count))
   }
 }
 
@@ -189,5 +175,17 @@ extension Store {
     precondition(Self.isStreamable(request))
     statistics.rangeCounter.add(1, ordering: .relaxed)
     return try RangeCursor(request, store: self, header: header)
+  }
+
+  /// Begins a range whose one response is written in pieces. The request must be `isStreamable` and
+  /// not ask for the count alone; its bytes are copied. Throws `.compacted` or `.futureRevision`.
+  /// Any thread.
+  package func rangePieces(
+    _ request: Etcdserverpb.RangeRequest.View,
+    header: ResponseHeader
+  ) throws(StoreError) -> RangePieces {
+    precondition(Self.isStreamable(request) && !request.countOnly)
+    statistics.rangeCounter.add(1, ordering: .relaxed)
+    return try RangePieces(request, store: self, header: header)
   }
 }

@@ -154,6 +154,23 @@ final class StoreHarness {
     return (response.rangeResponse ?? Pb.RangeResponse(), hasMore)
   }
 
+  /// The response of a range that is written in pieces, which must be as long as it says before.
+  func pieces(_ request: Pb.RangeRequest, bytesMax: Int) throws -> Pb.RangeResponse {
+    let view: Pb.RangeRequest.View = try view(request)
+    let pieces = try store.rangePieces(view, header: Self.header)
+    let length = try pieces.measure(reader: reader)
+    return try reply { (writer) throws(StoreError) in
+      let start = writer.count
+      var hasMore = true
+      while hasMore {
+        var piece = ByteWriter()
+        hasMore = try pieces.next(bytesMax: bytesMax, reader: reader, into: &piece)
+        writer.append(piece.bytes)
+      }
+      guard writer.count - start == length else { throw .corrupt }
+    }
+  }
+
   @discardableResult
   func compact(_ revision: Int64) throws -> Pb.CompactionResponse {
     let view: Pb.CompactionRequest.View = try view(Pb.CompactionRequest(revision: revision))

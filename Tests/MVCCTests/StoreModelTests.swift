@@ -227,6 +227,9 @@ enum Outcome<Answer: Equatable>: Equatable {
       let bytesMax = [1, 60, 400, 100_000][generator.random.below(4)]
       let streamed = try Outcome { try stream(harness, request, bytesMax, note) }
       try #require(streamed == expected, "\(note) \(request)")
+      guard !request.countOnly else { continue }
+      let pieced = try Outcome { try harness.pieces(request, bytesMax: bytesMax) }
+      try #require(pieced == expected, "\(note) \(request)")
     }
     if generator.random.oneIn(3) { try compareHashes(harness, naive, note) }
   }

@@ -136,7 +136,7 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
-    PumpedStream.start(loop, call.id) { reader, message in
+    PumpedStream.start(loop, call.id) { reader, message, _ in
       do throws(StoreError) {
         let hasMore = try cursor.next(bytesMax: bytesMax, reader: reader, into: &message)
         return hasMore ? .more : .last

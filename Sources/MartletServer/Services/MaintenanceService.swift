@@ -109,8 +109,10 @@ final class StoreMaintenanceService: MaintenanceService {
       do {
         try result.get()
         let file = try SnapshotFile(of: shared.storage, in: shared.settings.snapshotDirectory)
-        PumpedStream.start(loop, id) { _, message in
-          file.next(header: shared.responseHeader, into: &message)
+        loop.withCall(id) { _ in
+          PumpedStream.start(loop, id) { _, message, _ in
+            file.next(header: shared.responseHeader, into: &message)
+          }
         }
       } catch {
         shared.logger.error("a snapshot failed", metadata: ["cause": "\(error)"])

@@ -1,55 +1,107 @@
 import Base
 import MVCC
+import NIOCore
 import Proto
 import RPC
 import Replica
 
-/// A stream of responses that the reader pool makes piece by piece, each when the client has taken
-/// enough of those before: a slow client costs one piece of memory and no thread.
+/// A response that the reader pool makes piece by piece, each when the client has taken enough of
+/// those before: a slow client costs one piece of memory and no thread.
 final class PumpedStream: @unchecked Sendable {
   // `makeNext` runs on one pool thread at a time; everything else happens on the event loop.
+
+  /// What a run of `makeNext` wrote: in a stream of messages one message, in a message of parts
+  /// one part.
   enum Step {
     case more
     case last
     case failed(RPCStatus)
   }
 
-  /// Writes the next response message.
-  typealias MakeNext = @Sendable (StoreReader, inout ByteWriter) -> Step
+  /// How pieces become messages.
+  enum Framing {
+    /// Each piece is a message.
+    case messages
+    /// All pieces together are one message.
+    case parts
+  }
+
+  /// Writes the next piece. The first piece of a message in parts says by `announce` how long the
+  /// message is going to be.
+  typealias MakeNext =
+    @Sendable (StoreReader, inout ByteWriter, _ announce: (Int) -> Void) -> Step
 
   private let loop: RequestLoop
   private let call: CallID
+  private let framing: Framing
   private let makeNext: MakeNext
+  private let isDropped: DropFlag
+  private var stall: Scheduled<Void>?
 
-  private init(loop: RequestLoop, call: CallID, makeNext: @escaping MakeNext) {
+  private static let pieceCapacity = 4096
+  /// A client that takes nothing for this long is given up: the response may hold a revision.
+  private static let stallMax = TimeAmount.seconds(60)
+
+  private init(
+    loop: RequestLoop,
+    call: CallID,
+    framing: Framing,
+    makeNext: @escaping MakeNext
+  ) {
     self.loop = loop
     self.call = call
+    self.framing = framing
     self.makeNext = makeNext
+    isDropped = loop.dropFlag(of: call)
   }
 
-  /// Starts a stream that ends with the call.
-  static func start(_ loop: RequestLoop, _ call: CallID, _ makeNext: @escaping MakeNext) {
-    PumpedStream(loop: loop, call: call, makeNext: makeNext).readNext()
+  /// Starts a response that ends with the call. On the event loop.
+  static func start(
+    _ loop: RequestLoop,
+    _ call: CallID,
+    _ framing: Framing = .messages,
+    _ makeNext: @escaping MakeNext
+  ) {
+    PumpedStream(loop: loop, call: call, framing: framing, makeNext: makeNext).makePiece()
   }
 
-  private func readNext() {
+  private func makePiece() {
     let submitted = loop.shared.readers.submit { [self] reader, _ in
-      var message = ByteWriter(capacity: 4096)
-      let step = makeNext(reader, &message)
-      let bytes = SharedBytes(message.takeBlock())
-      loop.withCall(call) { self.send(bytes, step, $0) }
+      if isDropped.isSet { return }
+      var piece = ByteWriter(capacity: Self.pieceCapacity)
+      var length: Int?
+      let step = makeNext(reader, &piece) { length = $0 }
+      let bytes = SharedBytes(piece.takeBlock())
+      let announced = length
+      loop.withCall(call) { self.send(bytes, announced, step, $0) }
     }
-    if !submitted { loop.finish(call, RPCStatus(.serverStopped)) }
+    if !submitted {
+      loop.withCall(call) { self.finish($0, RPCStatus(.serverStopped)) }
+    }
   }
 
-  private func send(_ message: SharedBytes, _ step: Step, _ call: ServerCall) {
-    if case .failed(let status) = step { return call.finish(status) }
-    call.send(message: message)
-    if case .last = step { return call.finish(.ok) }
-    if call.isWritable {
-      readNext()
-    } else {
-      call.whenWritable { _ in self.readNext() }
+  private func send(_ piece: SharedBytes, _ length: Int?, _ step: Step, _ call: ServerCall) {
+    if case .failed(let status) = step { return finish(call, status) }
+    if let length { call.beginMessage(length: length) }
+    switch framing {
+    case .messages: call.send(message: piece)
+    case .parts: call.sendPart(piece)
     }
+    if case .last = step { return finish(call, .ok) }
+    guard !call.isWritable else { return makePiece() }
+    stall = loop.eventLoop.scheduleTask(in: Self.stallMax) { [self] in
+      guard let call = loop.calls.call(self.call) else { return }
+      isDropped.set()
+      finish(call, RPCStatus(.deadlineExceeded, "martlet: the client has stopped reading"))
+    }
+    call.whenWritable { _ in
+      self.stall?.cancel()
+      self.makePiece()
+    }
+  }
+
+  private func finish(_ call: ServerCall, _ status: RPCStatus) {
+    loop.forgetDropFlag(of: self.call)
+    call.finish(status)
   }
 }

@@ -33,7 +33,7 @@ enum ReadRequest: Sendable {
   }
 
   /// Decodes bytes that were decoded before, when the request came in.
-  private static func decode<View: MessageView>(_ bytes: SharedBytes, in arena: Arena) -> View {
+  static func decode<View: MessageView>(_ bytes: SharedBytes, in arena: Arena) -> View {
     do {
       // The caller holds `bytes` for as long as the view is used.
       return try bytes.withUnsafeBytes { bytes throws(DecodeError) in

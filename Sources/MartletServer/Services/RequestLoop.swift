@@ -160,9 +160,12 @@ final class RequestLoop: @unchecked Sendable {
   /// Has a thread of the pool make the answer to a call.
   func answerFromPool(_ request: ReadRequest, _ call: ServerCall) {
     let id = call.id
+    if case .range(let bytes) = request {
+      let range = RangeAnswer(bytes, shared)
+      return PumpedStream.start(self, id, .parts) { range.next(reader: $0, into: &$1, $2) }
+    }
     let shared = shared
-    let isDropped = DropFlag()
-    pooledReads[id] = isDropped
+    let isDropped = dropFlag(of: id)
     let submitted = shared.readers.submit { reader, arena in
       if isDropped.isSet { return }
       var reply = ByteWriter(capacity: Self.scratchCapacity)
@@ -179,6 +182,18 @@ final class RequestLoop: @unchecked Sendable {
       pooledReads[id] = nil
       call.finish(RPCStatus(.serverStopped))
     }
+  }
+
+  /// The flag that is set when the call of a pooled read is taken back.
+  func dropFlag(of id: CallID) -> DropFlag {
+    let flag = DropFlag()
+    pooledReads[id] = flag
+    return flag
+  }
+
+  /// The pool has nothing more to do for the call.
+  func forgetDropFlag(of id: CallID) {
+    pooledReads[id] = nil
   }
 
   private func withPooledRead(_ id: CallID, _ body: @escaping @Sendable (ServerCall) -> Void) {

@@ -97,6 +97,28 @@ extension RPCServerLoop {
     touch(connection)
   }
 
+  /// The beginning of a message whose `length` bytes follow by `sendPart`.
+  func beginMessage(_ id: CallID, length: Int) {
+    guard let slot = runningSlot(id), let connection = slot.connection, let stream = slot.stream,
+      let http2 = connection.http2
+    else { return }
+    sendHeadersOnce(slot, http2, stream)
+    http2.write(stream) { writer in
+      writer.append(byte: 0)
+      writer.append(integer: UInt32(length).bigEndian)
+    }
+    tally.countSent(slot.method, bytes: length + MessageReader.prefixBytes)
+  }
+
+  /// A part of a message that was begun. The bytes are not copied.
+  func sendPart(_ id: CallID, _ part: SharedBytes) {
+    guard let slot = runningSlot(id), let connection = slot.connection, let stream = slot.stream,
+      let http2 = connection.http2
+    else { return }
+    http2.write(stream, part)
+    touch(connection)
+  }
+
   /// Response headers before the first message.
   func sendHeaders(_ id: CallID) {
     guard let slot = runningSlot(id), let connection = slot.connection, let stream = slot.stream,

@@ -93,6 +93,17 @@ package struct ServerCall {
     loop.send(id, message: message)
   }
 
+  /// Begins a message that is sent in parts, all by `sendPart`, `length` bytes together. A call that
+  /// ends before that leaves the client with a broken message and the status, which is an error then.
+  package func beginMessage(length: Int) {
+    loop.beginMessage(id, length: length)
+  }
+
+  /// Sends a part of the message that `beginMessage` began, without a copy.
+  package func sendPart(_ part: SharedBytes) {
+    loop.sendPart(id, part)
+  }
+
   /// Sends the response headers now rather than with the first message, so that the client knows
   /// that its stream stands.
   package func sendHeaders() {
