@@ -5,7 +5,7 @@ import Synchronization
 extension Store {
   /// Closes the memtable, together with `metadata` and the store's own state, which are stored in
   /// the same transaction. Apply thread, between batches. Returns nil when there is nothing to do.
-  package func seal(metadata: [(key: String, value: [UInt8])]) -> FlushJob? {
+  package func seal(metadata: MetadataChanges) -> FlushJob? {
     isFlushWanted.store(false, ordering: .releasing)
     var state = StoredState()
     state.current = current

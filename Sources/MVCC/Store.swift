@@ -43,14 +43,15 @@ package final class Store: @unchecked Sendable {
   private let publishedCurrent: Atomic<Int64>
   private let publishedCompacted: Atomic<Int64>
 
-  /// Opens the store on `storage`: rebuilds the index from what is stored there.
+  /// Opens the store on `storage`: rebuilds the index from what is stored there, and tells
+  /// `leases`, which must know its leases already, the keys that hang on them.
   ///
   /// - Throws: `StorageError` when reading fails, `.corrupt` included.
   package init(
     storage: TieredStorage,
     leases: (any LeaseTable)? = nil
   ) throws(StorageError) {
-    let restored = try StoreRestorer.restore(from: storage)
+    let restored = try StoreRestorer.restore(from: storage, leases)
     self.storage = storage
     self.leases = leases
     index = restored.index

@@ -8,7 +8,10 @@ enum StoreRestorer {
     var state: StoredState
   }
 
-  static func restore(from storage: TieredStorage) throws(StorageError) -> Restored {
+  static func restore(
+    from storage: TieredStorage,
+    _ leases: (any LeaseTable)?
+  ) throws(StorageError) -> Restored {
     let index = KeyIndex()
     var state = StoredState()
     if let bytes = try storage.metadata(StoredState.key) {
@@ -25,13 +28,18 @@ enum StoreRestorer {
         isDamaged = true
         return false
       }
-      index.restore(
+      let hadLease = index.restore(
         pair.key,
         KeyChange(main: revision.main, sub: sub, isTombstone: isTombstone),
         createMain: pair.createRevision,
         version: pair.version,
         hasLease: pair.lease != 0
       )
+      // In ascending order of revision, so what stays attached is what the newest ones say.
+      if let leases {
+        if hadLease { leases.detach(pair.key) }
+        if pair.lease != 0 { leases.attach(pair.key, to: LeaseID(pair.lease)) }
+      }
       return true
     }
     if isDamaged { throw .corrupt(path: "", reason: "a stored pair does not read back") }

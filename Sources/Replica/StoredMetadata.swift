@@ -3,6 +3,7 @@ package import Log
 package import Membership
 import Proto
 import Raft
+package import Storage
 
 /// What the store keeps beside the key-value data, written in one transaction with it: how far the
 /// log is applied there, and the membership at that point.
@@ -28,7 +29,7 @@ package struct StoredMetadata: Sendable {
   }
 
   /// The key-value pairs to store: a `raftpb.SnapshotMetadata` and the member table.
-  package func encoded() -> [(key: String, value: [UInt8])] {
+  package func encoded() -> MetadataChanges {
     [
       (Self.appliedKey, applied.encoded()),
       (Self.membersKey, members.encoded()),

@@ -10,7 +10,7 @@ package final class FlushJob: @unchecked Sendable {
   // other threads count them.
   private unowned let storage: TieredStorage
   let table: Memtable?
-  let metadata: [(key: String, value: [UInt8])]
+  let metadata: MetadataChanges
   let installs: Int
   var deletions: [Deletions]
   var committed = false
@@ -18,7 +18,7 @@ package final class FlushJob: @unchecked Sendable {
   init(
     storage: TieredStorage,
     table: Memtable?,
-    metadata: [(key: String, value: [UInt8])],
+    metadata: MetadataChanges,
     deletions: [Deletions],
     installs: Int
   ) {

@@ -99,10 +99,17 @@ struct RecordWriter {
 
   func write(
     metadata key: String,
-    _ value: [UInt8],
+    _ value: [UInt8]?,
     _ transaction: OpaquePointer?,
     _ database: MDB_dbi
   ) throws(Failed) {
+    guard let value else {
+      let status = withDatabaseValue(RevisionKey.metadataKey(key)) {
+        mdb_del(transaction, database, &$0, nil)
+      }
+      if status != MDB_NOTFOUND { try Failed.check(status) }
+      return
+    }
     try Failed.check(
       withDatabaseValue(RevisionKey.metadataKey(key)) { key in
         withDatabaseValue(value) { value in mdb_put(transaction, database, &key, &value, 0) }

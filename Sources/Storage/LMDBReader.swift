@@ -171,6 +171,32 @@ final class LMDBReadSlot: @unchecked Sendable {
     return [UInt8](UnsafeRawBufferPointer(start: data.mv_data, count: data.mv_size))
   }
 
+  func forEachMetadata(
+    prefix: String,
+    _ visit: MetadataVisitor
+  ) throws(StorageError) {
+    let cursor = try freshCursor()
+    let first = RevisionKey.metadataKey(prefix)
+    var key = MDB_val()
+    var data = MDB_val()
+    var status = withDatabaseValue(first) { from in
+      let status = mdb_cursor_get(cursor, &from, &data, MDB_SET_RANGE)
+      key = from
+      return status
+    }
+    while status == 0 {
+      let bytes = UnsafeRawBufferPointer(start: key.mv_data, count: key.mv_size)
+      guard bytes.starts(with: first), let name = RevisionKey.metadataName(of: bytes) else {
+        return
+      }
+      visit(name, UnsafeRawBufferPointer(start: data.mv_data, count: data.mv_size))
+      status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
+    }
+    guard status == MDB_NOTFOUND else {
+      throw StorageError(lmdb: status, during: "reading", path: storage.path)
+    }
+  }
+
   /// Answers false when the visitor stopped. What a long scan makes resident it drops again.
   func scan(
     from first: ChangeRevision,

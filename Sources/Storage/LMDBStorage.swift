@@ -168,6 +168,16 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     return try reader.slot.metadata(key)
   }
 
+  package func forEachMetadata(
+    prefix: String,
+    _ visit: MetadataVisitor
+  ) throws(StorageError) {
+    let reader = makeLMDBReader()
+    try reader.begin()
+    defer { reader.end() }
+    try reader.slot.forEachMetadata(prefix: prefix, visit)
+  }
+
   package func scan(
     from first: ChangeRevision,
     through last: ChangeRevision,

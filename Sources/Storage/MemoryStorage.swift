@@ -94,6 +94,15 @@ package final class MemoryStorage: RevisionStorage {
     disk.content(at: path)?.metadata[key]
   }
 
+  package func forEachMetadata(
+    prefix: String,
+    _ visit: MetadataVisitor
+  ) throws(StorageError) {
+    let metadata = disk.content(at: path)?.metadata ?? [:]
+    let chosen = metadata.filter { $0.key.hasPrefix(prefix) }.sorted { $0.key < $1.key }
+    for (key, value) in chosen { value.withUnsafeBytes { visit(key, $0) } }
+  }
+
   package func scan(
     from first: ChangeRevision,
     through last: ChangeRevision,

@@ -42,6 +42,12 @@ struct RevisionKey {
     Array("m".utf8) + Array(name.utf8)
   }
 
+  /// The name in a key that `metadataKey` made, or nil for another key.
+  static func metadataName(of key: UnsafeRawBufferPointer) -> String? {
+    guard key.first == UInt8(ascii: "m") else { return nil }
+    return String(decoding: key.dropFirst(), as: UTF8.self)
+  }
+
   /// The revision that a key of the database stands for, or nil for another key.
   @inline(__always)
   static func revision(of key: MDB_val) -> ChangeRevision? {

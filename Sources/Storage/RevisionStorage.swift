@@ -19,6 +19,13 @@ package typealias RevisionVisitor = (
   _ revision: ChangeRevision, _ tombstone: Bool, _ bytes: UnsafeRawBufferPointer
 ) -> Bool
 
+/// Receives a metadata key and its value; the bytes are valid during the call.
+package typealias MetadataVisitor = (_ key: String, _ value: UnsafeRawBufferPointer) -> Void
+
+/// Metadata of one durable transaction: a key's new value, or nil to remove the key. When a key is
+/// named twice, the later one counts.
+package typealias MetadataChanges = [(key: String, value: [UInt8]?)]
+
 /// What lies under the memtables: revisions and metadata that survive a crash.
 ///
 /// `LMDBStorage` is the one for production; `MemoryStorage` serves tests and the simulator.
@@ -34,6 +41,9 @@ package protocol RevisionStorage: AnyObject, Sendable {
 
   /// The committed bytes of a metadata key, or nil when it was never written.
   func metadata(_ key: String) throws(StorageError) -> [UInt8]?
+
+  /// Visits the committed metadata keys that begin with `prefix`, in ascending order of their bytes.
+  func forEachMetadata(prefix: String, _ visit: MetadataVisitor) throws(StorageError)
 
   /// Visits the committed revisions from `first` to `last`, both included, in ascending order.
   func scan(
@@ -110,8 +120,9 @@ package class RevisionReader {
 
 /// Everything that one durable transaction writes.
 package struct RevisionBatch {
-  /// Keys are 1 to `metadataKeyBytesMax` ASCII characters; a value replaces the one before.
-  package var metadata: [(key: String, value: [UInt8])]
+  /// Keys are 1 to `metadataKeyBytesMax` ASCII characters; a value replaces the one before, nil
+  /// removes the key.
+  package var metadata: MetadataChanges
   /// Revisions to remove; one that is not stored is passed over.
   package var deletions: ArraySlice<ChangeRevision>
   /// The revisions to add, or nil.
@@ -123,14 +134,14 @@ package struct RevisionBatch {
   package static let metadataKeyBytesMax = 128
 
   package init(
-    metadata: [(key: String, value: [UInt8])] = [],
+    metadata: MetadataChanges = [],
     deletions: ArraySlice<ChangeRevision> = []
   ) {
     self.init(metadata: metadata, deletions: deletions, table: nil, skipped: [])
   }
 
   init(
-    metadata: [(key: String, value: [UInt8])],
+    metadata: MetadataChanges,
     deletions: ArraySlice<ChangeRevision>,
     table: Memtable?,
     skipped: [ChangeRevision]

@@ -139,10 +139,11 @@ package final class TieredStorage: @unchecked Sendable {
   /// Closes the active memtable and starts the next. Writer only.
   ///
   /// - Parameter metadata: What belongs to exactly this state: applied index, term, membership,
-  ///   compact and current revision, hash. It becomes durable with the revisions, all or nothing.
+  ///   compact and current revision, hash, leases. It becomes durable with the revisions, all or
+  ///   nothing; what is not named stays as it was.
   /// - Returns: The work for the flusher, to be run in the order of the seals; nil when there is
   ///   neither a revision nor metadata nor a deletion that waits.
-  package func seal(metadata: [(key: String, value: [UInt8])]) -> FlushJob? {
+  package func seal(metadata: MetadataChanges) -> FlushJob? {
     let table = active
     let count = table.count
     let next = count > 0 ? Memtable(pool: pool) : table
@@ -171,6 +172,15 @@ package final class TieredStorage: @unchecked Sendable {
   /// The committed bytes of a metadata key: what a restart reads. Any thread.
   package func metadata(_ key: String) throws(StorageError) -> [UInt8]? {
     try base.metadata(key)
+  }
+
+  /// Visits the committed metadata keys that begin with `prefix`, ascending: what a restart reads.
+  /// Any thread.
+  package func forEachMetadata(
+    prefix: String,
+    _ visit: MetadataVisitor
+  ) throws(StorageError) {
+    try base.forEachMetadata(prefix: prefix, visit)
   }
 
   /// Replaces everything, memtables included, with the copy at `path`. Writer only.

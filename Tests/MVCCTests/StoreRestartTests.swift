@@ -84,7 +84,7 @@ private enum Entry {
   }
 
   private func flush(_ harness: StoreHarness, applied: Int) throws {
-    let metadata = [(key: "applied", value: Array("\(applied)".utf8))]
+    let metadata: MetadataChanges = [(key: "applied", value: Array("\(applied)".utf8))]
     guard let job = harness.store.seal(metadata: metadata) else { return }
     try job.run()
     harness.store.finish(job)

@@ -68,7 +68,9 @@ struct MetadataTests {
     metadata.applied.index = LogIndex(1 << 40)
     metadata.applied.term = Term(.max)
     metadata.applied.confState = Self.joint
-    let stored = Dictionary(uniqueKeysWithValues: metadata.encoded().map { ($0.key, $0.value) })
+    let stored = Dictionary(
+      uniqueKeysWithValues: metadata.encoded().map { ($0.key, $0.value ?? []) }
+    )
     #expect(Set(stored.keys) == [StoredMetadata.appliedKey, StoredMetadata.membersKey])
     let read = try #require(try StoredMetadata { stored[$0] })
     #expect(read.members == members)

@@ -185,6 +185,35 @@ import Testing
     #expect(directory.names == ["db", "db.owner"])
   }
 
+  @Test(arguments: [true, false])
+  func metadataIsRemovedAndListed(_ isMemory: Bool) throws {
+    let base: any RevisionStorage =
+      isMemory ? MemoryStorage() : try LMDBStorage(path: path)
+    let store = TieredStorage(over: base)
+    func listed(_ prefix: String) throws -> [String: [UInt8]] {
+      var names: [String] = []
+      var found: [String: [UInt8]] = [:]
+      try store.forEachMetadata(prefix: prefix) { key, value in
+        names.append(key)
+        found[key] = Array(value)
+      }
+      #expect(names == names.sorted())
+      return found
+    }
+    let revision = ChangeRevision(main: 2, sub: 0)
+    store.append(revision, Record(tombstone: false, bytes: testValue(revision, length: 10)))
+    try store.flush([("a", [1]), ("p.2", [2]), ("p.10", []), ("q", [3]), ("p.3", [4])])
+    #expect(try listed("p.") == ["p.10": [], "p.2": [2], "p.3": [4]])
+    // Nil removes, a key that is not there included; the last word on a key counts.
+    try store.flush([("p.2", nil), ("p.77", nil), ("p.3", nil), ("p.3", [5]), ("p.4", [6])])
+    #expect(try listed("p.") == ["p.10": [], "p.3": [5], "p.4": [6]])
+    #expect(try store.metadata("p.2") == nil)
+    try base.defragment()
+    #expect(try listed("") == ["a": [1], "p.10": [], "p.3": [5], "p.4": [6], "q": [3]])
+    #expect(try listed("z").isEmpty)
+    #expect(try base.contents().count == 1)
+  }
+
   @Test func scanLeavesNothingResident() throws {
     func residentKilobytes() -> Int {
       var inFile = false

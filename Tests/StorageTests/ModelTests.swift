@@ -90,7 +90,7 @@ import Testing
     }
 
     private mutating func seal() {
-      let metadata = [(key: "applied", value: littleEndian(model.applied))]
+      let metadata: MetadataChanges = [(key: "applied", value: littleEndian(model.applied))]
       guard let job = store.seal(metadata: metadata) else { return }
       sealed.append(
         Sealed(job: job, live: model.live, doomed: model.doomed, applied: model.applied)

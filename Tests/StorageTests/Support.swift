@@ -157,7 +157,7 @@ extension TieredStorage {
   }
 
   /// Seals, runs and finishes: what a flusher does.
-  func flush(_ metadata: [(key: String, value: [UInt8])] = []) throws {
+  func flush(_ metadata: MetadataChanges = []) throws {
     guard let job = seal(metadata: metadata) else { return }
     try job.run()
     finish(job)

@@ -46,23 +46,26 @@ extension KeyIndex {
   }
 
   /// Notes a change read back from storage. Changes must come in ascending order of revision.
+  /// Returns whether the key was on a lease before.
+  @discardableResult
   package func restore(
     _ key: UnsafeRawBufferPointer,
     _ change: KeyChange,
     createMain: Int64,
     version: Int64,
     hasLease: Bool
-  ) {
+  ) -> Bool {
     let place = descend(key)
     if place.isEqual {
       let record = place.leaf.record(place.position)
       let wasLive = record.isLive
+      let hadLease = record.hasLease
       record.append(change, createMain: createMain, version: version)
       record.hasLease = hasLease
       if wasLive != record.isLive {
         setLive(record.isLive, leaf: place.leaf, position: place.position)
       }
-      return
+      return hadLease
     }
     let record = insert(key)
     record.append(change, createMain: createMain, version: version)
@@ -71,6 +74,7 @@ extension KeyIndex {
       let again = descend(key)
       setLive(false, leaf: again.leaf, position: again.position)
     }
+    return false
   }
 
   /// Flips a key's bit and adjusts the counts along the path of the last descent.

@@ -48,6 +48,12 @@ final class SimulatedStorage: RevisionStorage {
 
   func makeReader() -> RevisionReader { memory.makeReader() }
   func metadata(_ key: String) throws(StorageError) -> [UInt8]? { try memory.metadata(key) }
+  func forEachMetadata(
+    prefix: String,
+    _ visit: MetadataVisitor
+  ) throws(StorageError) {
+    try memory.forEachMetadata(prefix: prefix, visit)
+  }
   func scan(
     from first: ChangeRevision,
     through last: ChangeRevision,
