@@ -38,6 +38,13 @@ extension Store {
     if change.count > 0 { current = change.main }
   }
 
+  /// Deletes keys that belong together, in this order, in one revision; none when no key is there.
+  package func delete(_ keys: [UnsafeRawBufferPointer]) {
+    var change = Transaction(main: current + 1)
+    for key in keys where index.find(key)?.isLive == true { delete(key, in: &change) }
+    if change.count > 0 { current = change.main }
+  }
+
   /// Makes `revision` the compacted one. Throws `.compacted` or `.futureRevision`.
   package func compact(
     _ request: Etcdserverpb.CompactionRequest.View,

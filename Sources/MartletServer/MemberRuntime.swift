@@ -55,6 +55,7 @@ final class MemberRuntime: Sendable {
       identity: opened.identity,
       store: store,
       storage: storage,
+      leases: opened.machine.leases,
       status: status,
       gate: gate,
       readers: ReaderPool(store: store, threadCount: Self.readerThreads),
@@ -63,6 +64,7 @@ final class MemberRuntime: Sendable {
         requestBytesMax: configuration.source.maxRequestBytes,
         transactionOperationsMax: configuration.source.maxTxnOps,
         proposalTimeoutNanoseconds: Self.proposalTimeout(configuration.source),
+        leaseSecondsMin: Self.leaseSecondsMin(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
         snapshotDirectory: opened.directory.databasePath
       ),
@@ -115,11 +117,19 @@ final class MemberRuntime: Sendable {
     5_000_000_000 + 2 * source.electionTimeout.wholeNanoseconds
   }
 
+  /// An election and a half, in whole seconds: no lease may end while there is no leader who could
+  /// hear of its renewal.
+  private static func leaseSecondsMin(_ source: ServerConfiguration) -> Int64 {
+    let nanoseconds = source.electionTimeout.wholeNanoseconds * 3 / 2
+    return max(1, Int64((nanoseconds + 999_999_999) / 1_000_000_000))
+  }
+
   /// The services of one event loop, on that loop.
   private static func register(_ loop: RequestLoop, _ health: HealthStatus) {
     loop.start()
     let calls = loop.calls
     calls.register(KVDispatcher(KeyValueService(loop: loop)))
+    calls.register(LeaseDispatcher(LeaseKeepingService(loop: loop)))
     calls.register(ClusterDispatcher(ClusterMemberService(loop: loop)))
     calls.register(MaintenanceDispatcher(StoreMaintenanceService(loop: loop)))
     HealthResponder.register(on: calls, health)

@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Log
 import Logging
 import MVCC
@@ -59,7 +60,9 @@ struct OpenedMember {
       options: options
     )
     storage = TieredStorage(over: base)
-    store = try Store(storage: storage)
+    let leases = LeaseRegistry()
+    try leases.restore(from: storage)
+    store = try Store(storage: storage, leases: leases)
     let recovered: RecoveredLog
     (log, recovered) = try SegmentedLog.open(
       directory: directory.logPath,
@@ -76,7 +79,7 @@ struct OpenedMember {
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
-      tables: ReplicatedTables(members: stored.members),
+      tables: ReplicatedTables(members: stored.members, leases: leases),
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
       appliedTerm: stored.applied.term,
       seed: UInt64.random(in: 0 ... .max)
@@ -129,6 +132,8 @@ struct OpenedMember {
       2,
       Int(source.electionTimeout / source.heartbeatInterval)
     )
+    replica.leaseExtensionNanoseconds = source.electionTimeout.wholeNanoseconds
+    replica.ticksPerSecond = max(1, Int(.seconds(1) / source.heartbeatInterval))
     replica.catchUpEntriesMax = UInt64(max(source.snapshotCatchUpEntries, 1))
     return replica
   }

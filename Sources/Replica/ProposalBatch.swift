@@ -23,6 +23,7 @@ package enum ReplicatedOperation: Int, Sendable {
   case authRoleGrantPermission = 1203
   case authRoleRevokePermission = 1204
   case clusterMemberAttributes = 1301
+  case leaseExpiry = 2000
 }
 
 /// The user in whose name a request was proposed, and the auth revision at which the user's token

@@ -21,6 +21,17 @@ package struct ReplicaConfiguration: Sendable {
   /// largest transaction, so more would cost more for good.
   package var memtableBytesMax = 8 << 20
 
+  /// A memtable is also closed when so many leases were granted or ended since the last time.
+  package var unstoredLeasesMax = 10_000
+
+  /// How much longer leases live after a change of leader, in nanoseconds: an election timeout,
+  /// for which the old leader may have gone on renewing. A leader that did not run for longer than
+  /// this gives clients as much time again before anything expires.
+  package var leaseExtensionNanoseconds: UInt64 = 1_000_000_000
+
+  /// How many ticks there are in a second.
+  package var ticksPerSecond = 10
+
   /// Applying waits for the flusher when memtables hold this much together.
   package var storageBacklogBytesMax = 256 << 20
 

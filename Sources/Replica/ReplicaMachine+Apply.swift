@@ -13,6 +13,7 @@ package enum EntryKind {
 extension ReplicaMachine {
   /// Applies one committed entry. The store's batch is open.
   func apply(_ entry: Entry) {
+    applying = entry.index
     switch entry.payload {
     case .empty:
       break
@@ -55,7 +56,7 @@ extension ReplicaMachine {
       }
     case .compaction:
       applyCompaction(request, header: header)
-    case .leaseGrant, .leaseRevoke, .leaseCheckpoint:
+    case .leaseGrant, .leaseRevoke, .leaseCheckpoint, .leaseExpiry:
       applyLease(operation, request, header: header)
     case .alarm:
       applyAlarm(request, header: header)

@@ -9,5 +9,102 @@ extension ReplicaMachine {
     _ operation: ReplicatedOperation,
     _ request: InternalRequest,
     header: ResponseHeader
-  ) {}
+  ) {
+    arena.reset()
+    do throws(DecodeError) {
+      switch operation {
+      case .leaseGrant:
+        apply(
+          try Etcdserverpb.LeaseGrantRequest.View(decoding: request.request, in: arena),
+          request.handle,
+          header
+        )
+      case .leaseRevoke:
+        apply(
+          try Etcdserverpb.LeaseRevokeRequest.View(decoding: request.request, in: arena),
+          request.handle,
+          header
+        )
+      case .leaseCheckpoint:
+        apply(
+          try Etcdserverpb.LeaseCheckpointRequest.View(decoding: request.request, in: arena),
+          request.handle,
+          header
+        )
+      case .leaseExpiry:
+        apply(try Etcdserverpb.LeaseExpiryRequest.View(decoding: request.request, in: arena))
+      default:
+        preconditionFailure("\(operation) is not about leases")
+      }
+    } catch {
+      // A fault of the proposer, as with other requests: it changes nothing, on any member.
+    }
+  }
+
+  private func apply(
+    _ grant: Etcdserverpb.LeaseGrantRequest.View,
+    _ handle: RequestHandle,
+    _ header: ResponseHeader
+  ) {
+    reply(to: handle) { (reply: inout ByteWriter) throws(RequestError) in
+      let granted: StoredLease
+      do throws(LeaseError) {
+        granted = try leases.grant(
+          LeaseID(grant.id),
+          seconds: grant.ttl,
+          at: applying,
+          now: now
+        )
+      } catch {
+        throw RequestError(error)
+      }
+      header.write(revision: store.appliedRevision, into: &reply)
+      reply.append(field: 2, varint: granted.id.rawValue)
+      reply.append(field: 3, varint: granted.grantedSeconds)
+    }
+  }
+
+  private func apply(
+    _ revoke: Etcdserverpb.LeaseRevokeRequest.View,
+    _ handle: RequestHandle,
+    _ header: ResponseHeader
+  ) {
+    reply(to: handle) { (reply: inout ByteWriter) throws(RequestError) in
+      guard let keys = leases.revoke(LeaseID(revoke.id)) else { throw .leaseNotFound }
+      store.delete(keys.ascending)
+      header.write(revision: store.appliedRevision, into: &reply)
+    }
+  }
+
+  private func apply(
+    _ request: Etcdserverpb.LeaseCheckpointRequest.View,
+    _ handle: RequestHandle,
+    _ header: ResponseHeader
+  ) {
+    for checkpoint in request.checkpoints {
+      leases.checkpoint(LeaseID(checkpoint.id), remainingSeconds: checkpoint.remainingTTL)
+    }
+    reply(to: handle) { (reply: inout ByteWriter) throws(RequestError) in
+      header.write(revision: store.appliedRevision, into: &reply)
+    }
+  }
+
+  private func apply(_ expiry: Etcdserverpb.LeaseExpiryRequest.View) {
+    for lease in expiry.leases {
+      guard let keys = leases.expire(LeaseID(lease), asOf: LogIndex(expiry.appliedIndex)) else {
+        continue
+      }
+      store.delete(keys.ascending)
+    }
+  }
+}
+
+extension RequestError {
+  init(_ error: LeaseError) {
+    switch error {
+    case .exists: self = .leaseExists
+    case .notFound: self = .leaseNotFound
+    case .timeToLiveTooLarge: self = .leaseTimeToLiveTooLarge
+    }
+  }
 }

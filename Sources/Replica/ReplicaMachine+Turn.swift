@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Log
 import MVCC
 import Proto
@@ -19,6 +20,7 @@ extension ReplicaMachine {
     output.hasCompaction = hasNewCompaction
     hasNewCompaction = false
     refreshStatus()
+    followLeadership()
     publishIfLeading()
     if raft.hasReady { _ = takeReady(into: &output) }
     return output
@@ -160,7 +162,9 @@ extension ReplicaMachine {
       output.release = mark
       flushedMark = nil
     }
-    guard !isFlushing, store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush
+    guard !isFlushing,
+      store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush
+        || leases.changedCount >= configuration.unstoredLeasesMax
     else { return }
     output.flush = seal()
   }
@@ -170,7 +174,9 @@ extension ReplicaMachine {
   package func seal() -> ReplicaOutput.Flush? {
     guard !isFlushing, applied.index != sealedIndex || store.wantsFlush else { return nil }
     let metadata = StoredMetadata(applied: applied, members: members)
-    guard let job = store.seal(metadata: metadata.encoded()) else { return nil }
+    guard let job = store.seal(metadata: metadata.encoded() + leases.takeMetadata()) else {
+      return nil
+    }
     isFlushing = true
     sealedIndex = applied.index
     return ReplicaOutput.Flush(job: job, mark: applied)

@@ -51,6 +51,13 @@ package final class ReplicaMachine {
   var pendingBytes = 0
   /// The last applied entry.
   var applied: LogMark
+  /// The entry that is being applied, or the last that was.
+  var applying = LogIndex.zero
+
+  /// The owner's clock, nanoseconds since any start; it never goes back. Set it before the inputs
+  /// of a turn. It decides when leases expire, at the leader, and nothing else.
+  package var now: UInt64 = 0
+  var leaseUpkeep = LeaseUpkeep()
 
   /// Readys whose writes are under way, in order, and the newest one handed out.
   var writesUnderWay: [UInt64] = []
@@ -149,6 +156,7 @@ package final class ReplicaMachine {
   /// A heartbeat interval has passed.
   package func tick() {
     raft.tick()
+    keepLeases()
   }
 
   /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.

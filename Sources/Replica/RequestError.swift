@@ -17,6 +17,8 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
   case futureRevision
   case noSpace
   case leaseNotFound
+  case leaseExists
+  case leaseTimeToLiveTooLarge
   case requestTooLarge
   case tooManyRequests
   case noLeader

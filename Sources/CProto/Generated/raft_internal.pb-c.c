@@ -19,6 +19,12 @@ void   etcdserverpb__internal_raft_request__init
   static const Etcdserverpb__InternalRaftRequest init_value = ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT;
   *message = init_value;
 }
+void   etcdserverpb__lease_expiry_request__init
+                     (Etcdserverpb__LeaseExpiryRequest         *message)
+{
+  static const Etcdserverpb__LeaseExpiryRequest init_value = ETCDSERVERPB__LEASE_EXPIRY_REQUEST__INIT;
+  *message = init_value;
+}
 void   etcdserverpb__empty_response__init
                      (Etcdserverpb__EmptyResponse         *message)
 {
@@ -95,7 +101,7 @@ const ProtobufCMessageDescriptor etcdserverpb__request_header__descriptor =
   (ProtobufCMessageInit) etcdserverpb__request_header__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field_descriptors[32] =
+static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field_descriptors[33] =
 {
   {
     "ID",
@@ -470,6 +476,18 @@ static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "lease_expiry",
+    2000,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__InternalRaftRequest, lease_expiry),
+    &etcdserverpb__lease_expiry_request__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "downgrade_version_test",
     9900,
     PROTOBUF_C_LABEL_NONE,
@@ -507,16 +525,17 @@ static const unsigned etcdserverpb__internal_raft_request__field_indices_by_name
   5,   /* field[5] = compaction */
   3,   /* field[3] = delete_range */
   30,   /* field[30] = downgrade_info_set */
-  31,   /* field[31] = downgrade_version_test */
+  32,   /* field[32] = downgrade_version_test */
   10,   /* field[10] = header */
   9,   /* field[9] = lease_checkpoint */
+  31,   /* field[31] = lease_expiry */
   6,   /* field[6] = lease_grant */
   7,   /* field[7] = lease_revoke */
   2,   /* field[2] = put */
   1,   /* field[1] = range */
   4,   /* field[4] = txn */
 };
-static const ProtobufCIntRange etcdserverpb__internal_raft_request__number_ranges[9 + 1] =
+static const ProtobufCIntRange etcdserverpb__internal_raft_request__number_ranges[10 + 1] =
 {
   { 1, 0 },
   { 3, 1 },
@@ -526,8 +545,9 @@ static const ProtobufCIntRange etcdserverpb__internal_raft_request__number_range
   { 1100, 15 },
   { 1200, 23 },
   { 1300, 28 },
-  { 9900, 31 },
-  { 0, 32 }
+  { 2000, 31 },
+  { 9900, 32 },
+  { 0, 33 }
 };
 const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor =
 {
@@ -537,11 +557,62 @@ const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor
   "Etcdserverpb__InternalRaftRequest",
   "etcdserverpb",
   sizeof(Etcdserverpb__InternalRaftRequest),
-  32,
+  33,
   etcdserverpb__internal_raft_request__field_descriptors,
   etcdserverpb__internal_raft_request__field_indices_by_name,
-  9,  etcdserverpb__internal_raft_request__number_ranges,
+  10,  etcdserverpb__internal_raft_request__number_ranges,
   (ProtobufCMessageInit) etcdserverpb__internal_raft_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor etcdserverpb__lease_expiry_request__field_descriptors[2] =
+{
+  {
+    "leases",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_INT64,
+    offsetof(Etcdserverpb__LeaseExpiryRequest, n_leases),
+    offsetof(Etcdserverpb__LeaseExpiryRequest, leases),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "applied_index",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__LeaseExpiryRequest, applied_index),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned etcdserverpb__lease_expiry_request__field_indices_by_name[] = {
+  1,   /* field[1] = applied_index */
+  0,   /* field[0] = leases */
+};
+static const ProtobufCIntRange etcdserverpb__lease_expiry_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor etcdserverpb__lease_expiry_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "etcdserverpb.LeaseExpiryRequest",
+  "LeaseExpiryRequest",
+  "Etcdserverpb__LeaseExpiryRequest",
+  "etcdserverpb",
+  sizeof(Etcdserverpb__LeaseExpiryRequest),
+  2,
+  etcdserverpb__lease_expiry_request__field_descriptors,
+  etcdserverpb__lease_expiry_request__field_indices_by_name,
+  1,  etcdserverpb__lease_expiry_request__number_ranges,
+  (ProtobufCMessageInit) etcdserverpb__lease_expiry_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define etcdserverpb__empty_response__field_descriptors NULL

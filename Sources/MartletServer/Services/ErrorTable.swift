@@ -27,6 +27,8 @@ extension RequestError {
       (.outOfRange, "etcdserver: mvcc: required revision is a future revision")
     case .noSpace: (.resourceExhausted, "etcdserver: mvcc: database space exceeded")
     case .leaseNotFound: (.notFound, "etcdserver: requested lease not found")
+    case .leaseExists: (.failedPrecondition, "etcdserver: lease already exists")
+    case .leaseTimeToLiveTooLarge: (.outOfRange, "etcdserver: too large lease TTL")
     case .requestTooLarge: (.invalidArgument, "etcdserver: request is too large")
     case .tooManyRequests: (.resourceExhausted, "etcdserver: too many requests")
     case .noLeader: (.unavailable, "etcdserver: no leader")

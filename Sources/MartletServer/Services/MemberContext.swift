@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Logging
 import MVCC
 import Replica
@@ -11,6 +12,7 @@ final class MemberContext: Sendable {
   let store: Store
   /// The files below `store`, for their sizes and upkeep.
   let storage: TieredStorage
+  let leases: LeaseRegistry
   let status: PublishedStatus
   let gate: AdmissionGate
   let readers: ReaderPool
@@ -27,6 +29,8 @@ final class MemberContext: Sendable {
     var transactionOperationsMax: Int
     /// How long a proposal may go unanswered before its call ends with `request timed out`.
     var proposalTimeoutNanoseconds: UInt64
+    /// The shortest time to live of a lease; shorter ones are raised to it.
+    var leaseSecondsMin: Int64
     /// As etcd reports it in Status: bytes.
     var quotaBytes: Int64
     /// Where snapshots are put together before they are sent.
@@ -37,6 +41,7 @@ final class MemberContext: Sendable {
     identity: MemberIdentity,
     store: Store,
     storage: TieredStorage,
+    leases: LeaseRegistry,
     status: PublishedStatus,
     gate: AdmissionGate,
     readers: ReaderPool,
@@ -47,6 +52,7 @@ final class MemberContext: Sendable {
     self.identity = identity
     self.store = store
     self.storage = storage
+    self.leases = leases
     self.status = status
     self.gate = gate
     self.readers = readers

@@ -11,6 +11,8 @@ enum ReadRequest: Sendable {
   case range(SharedBytes)
   case txn(SharedBytes)
   case memberList
+  case leaseTimes(LeaseID, withKeys: Bool)
+  case leaseList
 
   /// Writes the whole response.
   func answer(
@@ -29,6 +31,10 @@ enum ReadRequest: Sendable {
       try member.store.readOnlyTxn(view, header: member.header, reader: reader, into: &reply)
     case .memberList:
       member.encodeMemberList(into: &reply)
+    case .leaseTimes(let lease, let withKeys):
+      member.encodeLeaseTimes(lease, withKeys: withKeys, into: &reply)
+    case .leaseList:
+      member.encodeLeaseList(into: &reply)
     }
   }
 

@@ -23,6 +23,8 @@ final class RequestLoop: @unchecked Sendable {
   private var isHandOverScheduled = false
   private var reads = ReadQueue()
   private var timeouts: ProposalTimeouts
+  /// Streams that wait for answers to proposals.
+  var streamAnswers: [CallID: any StreamAnswers] = [:]
   /// Reads that the pool has, by their calls.
   private var pooledReads: [CallID: DropFlag] = [:]
 
@@ -53,6 +55,7 @@ final class RequestLoop: @unchecked Sendable {
 
   private func endOverdueCalls() {
     for id in timeouts.takeOverdue(now: MonotonicTime.now) {
+      streamAnswers[CallID(rawValue: id)] = nil
       calls.call(CallID(rawValue: id))?.finish(RPCStatus(.timeout))
     }
   }
@@ -97,6 +100,10 @@ final class RequestLoop: @unchecked Sendable {
     ReplyQueue.forEachAnswer(in: answers) { id, answer in
       count += 1
       guard let call = calls.call(CallID(rawValue: id)) else { return }
+      if !streamAnswers.isEmpty, let stream = streamAnswers[call.id] {
+        if !stream.take(answer, call) { streamAnswers[call.id] = nil }
+        return
+      }
       switch answer {
       case .message(let bytes): call.respond { $0.append(bytes) }
       case .failure(let error): call.finish(RPCStatus(error))

@@ -111,16 +111,22 @@ private final class ReplicaLoop: @unchecked Sendable {
   func run(_ mailbox: Mailbox<ReplicaThread.Input>) {
     var inputs: [ReplicaThread.Input] = []
     var nextTick = MonotonicTime.now.advanced(byNanoseconds: tickNanoseconds)
+    machine.now = MonotonicTime.now.nanoseconds
     takeTurn()
     while !isStopping {
-      mailbox.takeAll(into: &inputs, until: nextTick)
-      for input in inputs { receive(input) }
+      // Leases that have expired are ended batch by batch, with what came in between them.
+      let deadline = machine.hasExpiryToPropose ? MonotonicTime(nanoseconds: 0) : nextTick
+      mailbox.takeAll(into: &inputs, until: deadline)
       let now = MonotonicTime.now
+      machine.now = now.nanoseconds
+      for input in inputs { receive(input) }
       if now >= nextTick {
         // Time that the thread did not run (a paused process) is one tick, not many: a member
         // that was away must hear the others before it campaigns.
         machine.tick()
         nextTick = now.advanced(byNanoseconds: tickNanoseconds)
+      } else {
+        machine.proposeExpiry()
       }
       takeTurn()
     }

@@ -66,6 +66,7 @@ extension MessageDescriptor {
     Etcdserverpb.LeaseCheckpoint.self,
     Etcdserverpb.LeaseCheckpointRequest.self,
     Etcdserverpb.LeaseCheckpointResponse.self,
+    Etcdserverpb.LeaseExpiryRequest.self,
     Etcdserverpb.LeaseGrantRequest.self,
     Etcdserverpb.LeaseGrantResponse.self,
     Etcdserverpb.LeaseKeepAliveRequest.self,

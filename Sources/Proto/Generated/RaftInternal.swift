@@ -47,7 +47,7 @@ extension Etcdserverpb.RequestHeader {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RequestHeader>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(91)
+      martlet_message_at(92)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -110,6 +110,8 @@ extension Etcdserverpb {
     public var clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest? = nil
     public var downgradeInfoSet: Membershippb.DowngradeInfoSetRequest? = nil
     public var downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil
+    /// Not of etcd: this number and the message are Martlet's own.
+    public var leaseExpiry: Etcdserverpb.LeaseExpiryRequest? = nil
 
     /// A message with the given fields, and the rest at their defaults.
     public init(
@@ -144,7 +146,8 @@ extension Etcdserverpb {
       clusterVersionSet: Membershippb.ClusterVersionSetRequest? = nil,
       clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest? = nil,
       downgradeInfoSet: Membershippb.DowngradeInfoSetRequest? = nil,
-      downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil
+      downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil,
+      leaseExpiry: Etcdserverpb.LeaseExpiryRequest? = nil
     ) {
       self.header = header
       self.id = id
@@ -178,6 +181,7 @@ extension Etcdserverpb {
       self.clusterMemberAttrSet = clusterMemberAttrSet
       self.downgradeInfoSet = downgradeInfoSet
       self.downgradeVersionTest = downgradeVersionTest
+      self.leaseExpiry = leaseExpiry
     }
 
     public init() {}
@@ -363,6 +367,12 @@ extension Etcdserverpb.InternalRaftRequest {
       guard let pointer = raw.pointee.downgrade_version_test else { return nil }
       return Etcdserverpb.DowngradeVersionTestRequest.View(raw: pointer)
     }
+
+    /// Not of etcd: this number and the message are Martlet's own.
+    @inlinable public var leaseExpiry: Etcdserverpb.LeaseExpiryRequest.View? {
+      guard let pointer = raw.pointee.lease_expiry else { return nil }
+      return Etcdserverpb.LeaseExpiryRequest.View(raw: pointer)
+    }
   }
 }
 
@@ -400,6 +410,7 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     clusterMemberAttrSet = view.clusterMemberAttrSet.map { Membershippb.ClusterMemberAttrSetRequest($0) }
     downgradeInfoSet = view.downgradeInfoSet.map { Membershippb.DowngradeInfoSetRequest($0) }
     downgradeVersionTest = view.downgradeVersionTest.map { Etcdserverpb.DowngradeVersionTestRequest($0) }
+    leaseExpiry = view.leaseExpiry.map { Etcdserverpb.LeaseExpiryRequest($0) }
   }
 
   package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__InternalRaftRequest> {
@@ -436,6 +447,76 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     if let clusterMemberAttrSet { raw.pointee.cluster_member_attr_set = clusterMemberAttrSet.build(in: arena) }
     if let downgradeInfoSet { raw.pointee.downgrade_info_set = downgradeInfoSet.build(in: arena) }
     if let downgradeVersionTest { raw.pointee.downgrade_version_test = downgradeVersionTest.build(in: arena) }
+    if let leaseExpiry { raw.pointee.lease_expiry = leaseExpiry.build(in: arena) }
+    return raw
+  }
+}
+
+extension Etcdserverpb {
+  /// Ends leases that the leader found expired; each one's keys go in one revision.
+  public struct LeaseExpiryRequest: Proto.Message {
+    public var leases: [Int64] = []
+    /// What the leader had applied when it looked. A lease granted later, under an ID that became free
+    /// meanwhile, is not meant.
+    public var appliedIndex: UInt64 = 0
+
+    /// A message with the given fields, and the rest at their defaults.
+    public init(
+      leases: [Int64] = [],
+      appliedIndex: UInt64 = 0
+    ) {
+      self.leases = leases
+      self.appliedIndex = appliedIndex
+    }
+
+    public init() {}
+
+    public init(decoding bytes: UnsafeRawBufferPointer) throws(DecodeError) {
+      self = try Scratch.decode(bytes)
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+      Scratch.encode(self, into: &writer)
+    }
+
+    public var encodedSize: Int { Scratch.encodedSize(of: self) }
+
+    public static var messageName: String { "etcdserverpb.LeaseExpiryRequest" }
+  }
+}
+
+extension Etcdserverpb.LeaseExpiryRequest {
+  /// A decoded `etcdserverpb.LeaseExpiryRequest` in its arena, valid until the arena's next reset.
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__LeaseExpiryRequest>
+
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseExpiryRequest>) { self.raw = raw }
+
+    @inlinable public static var table: UnsafePointer<martlet_message> {
+      martlet_message_at(62)
+    }
+
+    @inlinable public var leases: UnsafeBufferPointer<Int64> {
+      UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.leases), count: raw.pointee.n_leases)
+    }
+
+    /// What the leader had applied when it looked. A lease granted later, under an ID that became free
+    /// meanwhile, is not meant.
+    @inlinable public var appliedIndex: UInt64 { raw.pointee.applied_index }
+  }
+}
+
+extension Etcdserverpb.LeaseExpiryRequest: WireMessage {
+  package init(_ view: View) {
+    leases = Array(view.leases)
+    appliedIndex = view.appliedIndex
+  }
+
+  package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__LeaseExpiryRequest> {
+    let raw = arena.make(View.self)
+    raw.pointee.n_leases = leases.count
+    raw.pointee.leases = arena.copy(leases, as: Int64.self)
+    raw.pointee.applied_index = appliedIndex
     return raw
   }
 }

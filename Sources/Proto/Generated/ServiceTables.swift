@@ -24,14 +24,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Check", path: "/grpc.health.v1.Health/Check",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 106),  // grpc.health.v1.HealthCheckRequest
-        response: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckResponse
+        request: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckRequest
+        response: MessageDescriptor(at: 108),  // grpc.health.v1.HealthCheckResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "Watch", path: "/grpc.health.v1.Health/Watch",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 106),  // grpc.health.v1.HealthCheckRequest
-        response: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckResponse
+        request: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckRequest
+        response: MessageDescriptor(at: 108),  // grpc.health.v1.HealthCheckResponse
         jsonRoutes: []),
     ])
 
@@ -42,8 +42,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "ServerReflectionInfo", path: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 113),  // grpc.reflection.v1.ServerReflectionRequest
-        response: MessageDescriptor(at: 114),  // grpc.reflection.v1.ServerReflectionResponse
+        request: MessageDescriptor(at: 114),  // grpc.reflection.v1.ServerReflectionRequest
+        response: MessageDescriptor(at: 115),  // grpc.reflection.v1.ServerReflectionResponse
         jsonRoutes: []),
     ])
 
@@ -54,8 +54,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "ServerReflectionInfo", path: "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 121),  // grpc.reflection.v1alpha.ServerReflectionRequest
-        response: MessageDescriptor(at: 122),  // grpc.reflection.v1alpha.ServerReflectionResponse
+        request: MessageDescriptor(at: 122),  // grpc.reflection.v1alpha.ServerReflectionRequest
+        response: MessageDescriptor(at: 123),  // grpc.reflection.v1alpha.ServerReflectionResponse
         jsonRoutes: []),
     ])
 
@@ -66,20 +66,20 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Range", path: "/etcdserverpb.KV/Range",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 88),  // etcdserverpb.RangeRequest
-        response: MessageDescriptor(at: 89),  // etcdserverpb.RangeResponse
+        request: MessageDescriptor(at: 89),  // etcdserverpb.RangeRequest
+        response: MessageDescriptor(at: 90),  // etcdserverpb.RangeResponse
         jsonRoutes: ["/v3/kv/range"]),
       MethodDescriptor(
         name: "RangeStream", path: "/etcdserverpb.KV/RangeStream",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 88),  // etcdserverpb.RangeRequest
-        response: MessageDescriptor(at: 90),  // etcdserverpb.RangeStreamResponse
+        request: MessageDescriptor(at: 89),  // etcdserverpb.RangeRequest
+        response: MessageDescriptor(at: 91),  // etcdserverpb.RangeStreamResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "Put", path: "/etcdserverpb.KV/Put",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 86),  // etcdserverpb.PutRequest
-        response: MessageDescriptor(at: 87),  // etcdserverpb.PutResponse
+        request: MessageDescriptor(at: 87),  // etcdserverpb.PutRequest
+        response: MessageDescriptor(at: 88),  // etcdserverpb.PutResponse
         jsonRoutes: ["/v3/kv/put"]),
       MethodDescriptor(
         name: "DeleteRange", path: "/etcdserverpb.KV/DeleteRange",
@@ -90,8 +90,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Txn", path: "/etcdserverpb.KV/Txn",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 99),  // etcdserverpb.TxnRequest
-        response: MessageDescriptor(at: 100),  // etcdserverpb.TxnResponse
+        request: MessageDescriptor(at: 100),  // etcdserverpb.TxnRequest
+        response: MessageDescriptor(at: 101),  // etcdserverpb.TxnResponse
         jsonRoutes: ["/v3/kv/txn"]),
       MethodDescriptor(
         name: "Compact", path: "/etcdserverpb.KV/Compact",
@@ -108,8 +108,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Watch", path: "/etcdserverpb.Watch/Watch",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 104),  // etcdserverpb.WatchRequest
-        response: MessageDescriptor(at: 105),  // etcdserverpb.WatchResponse
+        request: MessageDescriptor(at: 105),  // etcdserverpb.WatchRequest
+        response: MessageDescriptor(at: 106),  // etcdserverpb.WatchResponse
         jsonRoutes: ["/v3/watch"]),
     ])
 
@@ -120,32 +120,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "LeaseGrant", path: "/etcdserverpb.Lease/LeaseGrant",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 62),  // etcdserverpb.LeaseGrantRequest
-        response: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantResponse
+        request: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantRequest
+        response: MessageDescriptor(at: 64),  // etcdserverpb.LeaseGrantResponse
         jsonRoutes: ["/v3/lease/grant"]),
       MethodDescriptor(
         name: "LeaseRevoke", path: "/etcdserverpb.Lease/LeaseRevoke",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 68),  // etcdserverpb.LeaseRevokeRequest
-        response: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeResponse
+        request: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeRequest
+        response: MessageDescriptor(at: 70),  // etcdserverpb.LeaseRevokeResponse
         jsonRoutes: ["/v3/lease/revoke", "/v3/kv/lease/revoke"]),
       MethodDescriptor(
         name: "LeaseKeepAlive", path: "/etcdserverpb.Lease/LeaseKeepAlive",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 64),  // etcdserverpb.LeaseKeepAliveRequest
-        response: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveResponse
+        request: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveRequest
+        response: MessageDescriptor(at: 66),  // etcdserverpb.LeaseKeepAliveResponse
         jsonRoutes: ["/v3/lease/keepalive"]),
       MethodDescriptor(
         name: "LeaseTimeToLive", path: "/etcdserverpb.Lease/LeaseTimeToLive",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 71),  // etcdserverpb.LeaseTimeToLiveRequest
-        response: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveResponse
+        request: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveRequest
+        response: MessageDescriptor(at: 73),  // etcdserverpb.LeaseTimeToLiveResponse
         jsonRoutes: ["/v3/lease/timetolive", "/v3/kv/lease/timetolive"]),
       MethodDescriptor(
         name: "LeaseLeases", path: "/etcdserverpb.Lease/LeaseLeases",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 66),  // etcdserverpb.LeaseLeasesRequest
-        response: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesResponse
+        request: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesRequest
+        response: MessageDescriptor(at: 68),  // etcdserverpb.LeaseLeasesResponse
         jsonRoutes: ["/v3/lease/leases", "/v3/kv/lease/leases"]),
     ])
 
@@ -156,32 +156,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "MemberAdd", path: "/etcdserverpb.Cluster/MemberAdd",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 74),  // etcdserverpb.MemberAddRequest
-        response: MessageDescriptor(at: 75),  // etcdserverpb.MemberAddResponse
+        request: MessageDescriptor(at: 75),  // etcdserverpb.MemberAddRequest
+        response: MessageDescriptor(at: 76),  // etcdserverpb.MemberAddResponse
         jsonRoutes: ["/v3/cluster/member/add"]),
       MethodDescriptor(
         name: "MemberRemove", path: "/etcdserverpb.Cluster/MemberRemove",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 80),  // etcdserverpb.MemberRemoveRequest
-        response: MessageDescriptor(at: 81),  // etcdserverpb.MemberRemoveResponse
+        request: MessageDescriptor(at: 81),  // etcdserverpb.MemberRemoveRequest
+        response: MessageDescriptor(at: 82),  // etcdserverpb.MemberRemoveResponse
         jsonRoutes: ["/v3/cluster/member/remove"]),
       MethodDescriptor(
         name: "MemberUpdate", path: "/etcdserverpb.Cluster/MemberUpdate",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 82),  // etcdserverpb.MemberUpdateRequest
-        response: MessageDescriptor(at: 83),  // etcdserverpb.MemberUpdateResponse
+        request: MessageDescriptor(at: 83),  // etcdserverpb.MemberUpdateRequest
+        response: MessageDescriptor(at: 84),  // etcdserverpb.MemberUpdateResponse
         jsonRoutes: ["/v3/cluster/member/update"]),
       MethodDescriptor(
         name: "MemberList", path: "/etcdserverpb.Cluster/MemberList",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 76),  // etcdserverpb.MemberListRequest
-        response: MessageDescriptor(at: 77),  // etcdserverpb.MemberListResponse
+        request: MessageDescriptor(at: 77),  // etcdserverpb.MemberListRequest
+        response: MessageDescriptor(at: 78),  // etcdserverpb.MemberListResponse
         jsonRoutes: ["/v3/cluster/member/list"]),
       MethodDescriptor(
         name: "MemberPromote", path: "/etcdserverpb.Cluster/MemberPromote",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 78),  // etcdserverpb.MemberPromoteRequest
-        response: MessageDescriptor(at: 79),  // etcdserverpb.MemberPromoteResponse
+        request: MessageDescriptor(at: 79),  // etcdserverpb.MemberPromoteRequest
+        response: MessageDescriptor(at: 80),  // etcdserverpb.MemberPromoteResponse
         jsonRoutes: ["/v3/cluster/member/promote"]),
     ])
 
@@ -198,8 +198,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Status", path: "/etcdserverpb.Maintenance/Status",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 97),  // etcdserverpb.StatusRequest
-        response: MessageDescriptor(at: 98),  // etcdserverpb.StatusResponse
+        request: MessageDescriptor(at: 98),  // etcdserverpb.StatusRequest
+        response: MessageDescriptor(at: 99),  // etcdserverpb.StatusResponse
         jsonRoutes: ["/v3/maintenance/status"]),
       MethodDescriptor(
         name: "Defragment", path: "/etcdserverpb.Maintenance/Defragment",
@@ -222,14 +222,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Snapshot", path: "/etcdserverpb.Maintenance/Snapshot",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 95),  // etcdserverpb.SnapshotRequest
-        response: MessageDescriptor(at: 96),  // etcdserverpb.SnapshotResponse
+        request: MessageDescriptor(at: 96),  // etcdserverpb.SnapshotRequest
+        response: MessageDescriptor(at: 97),  // etcdserverpb.SnapshotResponse
         jsonRoutes: ["/v3/maintenance/snapshot"]),
       MethodDescriptor(
         name: "MoveLeader", path: "/etcdserverpb.Maintenance/MoveLeader",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 84),  // etcdserverpb.MoveLeaderRequest
-        response: MessageDescriptor(at: 85),  // etcdserverpb.MoveLeaderResponse
+        request: MessageDescriptor(at: 85),  // etcdserverpb.MoveLeaderRequest
+        response: MessageDescriptor(at: 86),  // etcdserverpb.MoveLeaderResponse
         jsonRoutes: ["/v3/maintenance/transfer-leadership"]),
       MethodDescriptor(
         name: "Downgrade", path: "/etcdserverpb.Maintenance/Downgrade",
@@ -354,32 +354,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Campaign", path: "/v3electionpb.Election/Campaign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 144),  // v3electionpb.CampaignRequest
-        response: MessageDescriptor(at: 145),  // v3electionpb.CampaignResponse
+        request: MessageDescriptor(at: 145),  // v3electionpb.CampaignRequest
+        response: MessageDescriptor(at: 146),  // v3electionpb.CampaignResponse
         jsonRoutes: ["/v3/election/campaign"]),
       MethodDescriptor(
         name: "Proclaim", path: "/v3electionpb.Election/Proclaim",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 149),  // v3electionpb.ProclaimRequest
-        response: MessageDescriptor(at: 150),  // v3electionpb.ProclaimResponse
+        request: MessageDescriptor(at: 150),  // v3electionpb.ProclaimRequest
+        response: MessageDescriptor(at: 151),  // v3electionpb.ProclaimResponse
         jsonRoutes: ["/v3/election/proclaim"]),
       MethodDescriptor(
         name: "Leader", path: "/v3electionpb.Election/Leader",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 147),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 148),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 148),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 149),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/leader"]),
       MethodDescriptor(
         name: "Observe", path: "/v3electionpb.Election/Observe",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 147),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 148),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 148),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 149),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/observe"]),
       MethodDescriptor(
         name: "Resign", path: "/v3electionpb.Election/Resign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 151),  // v3electionpb.ResignRequest
-        response: MessageDescriptor(at: 152),  // v3electionpb.ResignResponse
+        request: MessageDescriptor(at: 152),  // v3electionpb.ResignRequest
+        response: MessageDescriptor(at: 153),  // v3electionpb.ResignResponse
         jsonRoutes: ["/v3/election/resign"]),
     ])
 
@@ -390,14 +390,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Lock", path: "/v3lockpb.Lock/Lock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 153),  // v3lockpb.LockRequest
-        response: MessageDescriptor(at: 154),  // v3lockpb.LockResponse
+        request: MessageDescriptor(at: 154),  // v3lockpb.LockRequest
+        response: MessageDescriptor(at: 155),  // v3lockpb.LockResponse
         jsonRoutes: ["/v3/lock/lock"]),
       MethodDescriptor(
         name: "Unlock", path: "/v3lockpb.Lock/Unlock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 155),  // v3lockpb.UnlockRequest
-        response: MessageDescriptor(at: 156),  // v3lockpb.UnlockResponse
+        request: MessageDescriptor(at: 156),  // v3lockpb.UnlockRequest
+        response: MessageDescriptor(at: 157),  // v3lockpb.UnlockResponse
         jsonRoutes: ["/v3/lock/unlock"]),
     ])
 }

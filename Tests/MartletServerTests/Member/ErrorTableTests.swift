@@ -32,6 +32,8 @@ struct ErrorTableTests {
     Row(.futureRevision, .outOfRange, "etcdserver: mvcc: required revision is a future revision"),
     Row(.noSpace, .resourceExhausted, "etcdserver: mvcc: database space exceeded"),
     Row(.leaseNotFound, .notFound, "etcdserver: requested lease not found"),
+    Row(.leaseExists, .failedPrecondition, "etcdserver: lease already exists"),
+    Row(.leaseTimeToLiveTooLarge, .outOfRange, "etcdserver: too large lease TTL"),
     Row(.requestTooLarge, .invalidArgument, "etcdserver: request is too large"),
     Row(.tooManyRequests, .resourceExhausted, "etcdserver: too many requests"),
     Row(.noLeader, .unavailable, "etcdserver: no leader"),

@@ -107,7 +107,7 @@ struct ServicesTests {
     try await withMember { member in
       let client = member.client
       await expectFailure(.unimplemented) {
-        _ = try await LeaseClient(client).leaseGrant(.init(ttl: 5))
+        _ = try await LockClient(client).lock(.init())
       }
       await expectFailure(.unimplemented) {
         _ = try await AuthClient(client).authStatus(.init())

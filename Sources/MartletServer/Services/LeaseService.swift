@@ -1,0 +1,207 @@
+import Base
+import Lease
+import MVCC
+import Proto
+import RPC
+import Replica
+
+/// The Lease service of one event loop.
+///
+/// Grants and revocations go through the log. Renewals are answered here and now, by the leader's
+/// table of leases: a client that does not read its answers is not read from either, so nothing
+/// piles up.
+final class LeaseKeepingService: LeaseService {
+  private let loop: RequestLoop
+  private let leases: LeaseRegistry
+  private var scratch = ByteWriter(capacity: 64)
+
+  /// A list of more leases, or a lease with more keys, is a matter for the reader pool.
+  private static let itemsOnLoopMax = 1000
+
+  init(loop: RequestLoop) {
+    self.loop = loop
+    leases = loop.shared.leases
+  }
+
+  func callCancelled(_ call: ServerCall) {
+    loop.streamAnswers[call.id] = nil
+    loop.callCancelled(call.id)
+  }
+
+  // MARK: Through the log
+
+  func leaseGrant(
+    _ request: IncomingMessage<Etcdserverpb.LeaseGrantRequest.View>,
+    _ call: ServerCall
+  ) {
+    let view = request.view
+    // What this member decides must be in the entry, so that all members do the same.
+    let secondsMin = loop.shared.settings.leaseSecondsMin
+    if view.id != 0 && view.ttl >= secondsMin {
+      return loop.propose(.leaseGrant, request.bytes, call)
+    }
+    scratch.removeAll()
+    Etcdserverpb.LeaseGrantRequest(
+      ttl: max(view.ttl, secondsMin),
+      id: view.id != 0 ? view.id : Int64.random(in: 1 ... .max)
+    ).encode(into: &scratch)
+    loop.propose(.leaseGrant, scratch.bytes, call)
+  }
+
+  func leaseRevoke(
+    _ request: IncomingMessage<Etcdserverpb.LeaseRevokeRequest.View>,
+    _ call: ServerCall
+  ) {
+    loop.propose(.leaseRevoke, request.bytes, call)
+  }
+
+  // MARK: Keeping alive
+
+  func leaseKeepAliveStarted(_ call: ServerCall) {}
+
+  func leaseKeepAlive(
+    _ request: IncomingMessage<Etcdserverpb.LeaseKeepAliveRequest.View>,
+    _ call: ServerCall
+  ) {
+    let lease = LeaseID(request.view.id)
+    switch leases.renew(lease, now: MonotonicTime.now.nanoseconds) {
+    case .renewed(let seconds): answer(lease, seconds: seconds, call)
+    case .unknown: answer(lease, seconds: 0, call)
+    case .notPrimary: call.finish(RPCStatus(.noLeader))
+    case .needsCheckpoint: renewThroughLog(lease, call)
+    }
+  }
+
+  func leaseKeepAliveEnded(_ call: ServerCall) {
+    if let waiting = loop.streamAnswers[call.id] as? CheckpointedRenewals {
+      waiting.isEnded = true
+    } else {
+      call.finish(.ok)
+    }
+  }
+
+  fileprivate func answer(_ lease: LeaseID, seconds: Int64, _ call: ServerCall) {
+    let header = loop.header
+    let revision = loop.shared.store.currentRevision
+    call.send { writer in
+      header.write(revision: revision, into: &writer)
+      writer.append(field: 2, varint: lease.rawValue)
+      writer.append(field: 3, varint: seconds)
+    }
+  }
+
+  /// The log must forget how little was left of a lease before anybody is promised more.
+  private func renewThroughLog(_ lease: LeaseID, _ call: ServerCall) {
+    let waiting: CheckpointedRenewals
+    if let known = loop.streamAnswers[call.id] as? CheckpointedRenewals {
+      waiting = known
+    } else {
+      waiting = CheckpointedRenewals(service: self)
+      loop.streamAnswers[call.id] = waiting
+    }
+    guard waiting.leases.count < CheckpointedRenewals.countMax else {
+      loop.streamAnswers[call.id] = nil
+      return call.finish(RPCStatus(.tooManyRequests))
+    }
+    waiting.leases.append(lease)
+    scratch.removeAll()
+    Etcdserverpb.LeaseCheckpointRequest(
+      checkpoints: [Etcdserverpb.LeaseCheckpoint(id: lease.rawValue)]
+    ).encode(into: &scratch)
+    loop.propose(.leaseCheckpoint, scratch.bytes, call)
+  }
+
+  /// The log has forgotten; another checkpoint may have come since, but that is long after.
+  fileprivate func renewAgain(_ lease: LeaseID, _ call: ServerCall) {
+    guard case .renewed(let seconds) = leases.renew(lease, now: MonotonicTime.now.nanoseconds)
+    else {
+      return answer(lease, seconds: 0, call)
+    }
+    answer(lease, seconds: seconds, call)
+  }
+
+  // MARK: Reading
+
+  func leaseTimeToLive(
+    _ request: IncomingMessage<Etcdserverpb.LeaseTimeToLiveRequest.View>,
+    _ call: ServerCall
+  ) {
+    let wanted = ReadRequest.leaseTimes(LeaseID(request.view.id), withKeys: request.view.keys)
+    let keyCount =
+      request.view.keys ? leases.times(of: LeaseID(request.view.id), now: 0)?.keyCount ?? 0 : 0
+    answer(wanted, isLong: keyCount > Self.itemsOnLoopMax, call)
+  }
+
+  func leaseLeases(
+    _ request: IncomingMessage<Etcdserverpb.LeaseLeasesRequest.View>,
+    _ call: ServerCall
+  ) {
+    answer(.leaseList, isLong: leases.count > Self.itemsOnLoopMax, call)
+  }
+
+  private func answer(_ request: ReadRequest, isLong: Bool, _ call: ServerCall) {
+    guard loop.shared.status.readsAreLocal else { return loop.whenLinearizable(request, call) }
+    if isLong { return loop.answerFromPool(request, call) }
+    let shared = loop.shared
+    loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+      switch request {
+      case .leaseTimes(let lease, let withKeys):
+        shared.encodeLeaseTimes(lease, withKeys: withKeys, into: &reply)
+      default:
+        shared.encodeLeaseList(into: &reply)
+      }
+    }
+  }
+}
+
+/// Renewals of one stream that wait for the log, in the order of their proposals.
+private final class CheckpointedRenewals: StreamAnswers {
+  let service: LeaseKeepingService
+  var leases: [LeaseID] = []
+  /// Whether the client has said its last.
+  var isEnded = false
+
+  /// Most that wait at a time on one stream.
+  static let countMax = 1000
+
+  init(service: LeaseKeepingService) {
+    self.service = service
+  }
+
+  func take(_ answer: ReplyQueue.Answer, _ call: ServerCall) -> Bool {
+    if case .failure(let error) = answer {
+      call.finish(RPCStatus(error))
+      return false
+    }
+    guard !leases.isEmpty else { return false }
+    service.renewAgain(leases.removeFirst(), call)
+    guard leases.isEmpty else { return true }
+    if isEnded { call.finish(.ok) }
+    return false
+  }
+}
+
+extension MemberContext {
+  /// Writes a whole `LeaseTimeToLiveResponse`.
+  func encodeLeaseTimes(_ lease: LeaseID, withKeys: Bool, into reply: inout ByteWriter) {
+    var response = Etcdserverpb.LeaseTimeToLiveResponse()
+    response.header = responseHeader
+    response.id = lease.rawValue
+    if let times = leases.times(of: lease, now: MonotonicTime.now.nanoseconds) {
+      response.ttl = times.remainingSeconds
+      response.grantedTTL = times.grantedSeconds
+      if withKeys { response.keys = leases.keys(of: lease) }
+    } else {
+      response.ttl = -1
+    }
+    response.encode(into: &reply)
+  }
+
+  /// Writes a whole `LeaseLeasesResponse`: as etcd has it, what expires first comes first.
+  func encodeLeaseList(into reply: inout ByteWriter) {
+    var response = Etcdserverpb.LeaseLeasesResponse()
+    response.header = responseHeader
+    response.leases = leases.all().map { Etcdserverpb.LeaseStatus(id: $0.rawValue) }
+    response.encode(into: &reply)
+  }
+}
