@@ -112,8 +112,8 @@ public struct ByteWriter: ~Copyable {
   }
 
   /// Hands the content on as an immutable block and starts anew with an empty buffer.
-  public mutating func takeBlock(nextCapacity: Int = 256) -> ByteBlock {
-    let block = ByteBlock(adopting: base, count: count)
+  public mutating func takeBlock(nextCapacity: Int = 256, owner: AnyObject? = nil) -> ByteBlock {
+    let block = ByteBlock(adopting: base, count: count, owner: owner)
     capacity = max(nextCapacity, 16)
     base = Self.allocate(capacity)
     written = 0

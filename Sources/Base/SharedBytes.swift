@@ -8,12 +8,16 @@ public final class ByteBlock: @unchecked Sendable {
   // Safe to share: the memory is written before the block is published and never after.
   @usableFromInline let base: UnsafeMutableRawPointer
   public let count: Int
+  /// Kept as long as the block: whoever wants to know when the bytes are gone.
+  @usableFromInline let owner: AnyObject?
 
-  /// Takes ownership of memory that `malloc` returned.
+  /// Takes ownership of memory that `malloc` returned, and of `owner`, which must be safe to let go
+  /// of on any thread.
   @inlinable
-  public init(adopting base: UnsafeMutableRawPointer, count: Int) {
+  public init(adopting base: UnsafeMutableRawPointer, count: Int, owner: AnyObject? = nil) {
     self.base = base
     self.count = count
+    self.owner = owner
   }
 
   deinit {

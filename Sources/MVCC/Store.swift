@@ -88,6 +88,7 @@ extension Store {
   /// Closes the batch and lets readers see it.
   package func endBatch() {
     applyReader.end()
+    storage.noteActiveBytes()
     statistics.keyGauge.store(index.keyCount, ordering: .relaxed)
     publishedCurrent.store(current, ordering: .releasing)
     publishedCompacted.store(compacted, ordering: .releasing)

@@ -21,6 +21,7 @@ final class MemberRuntime: Sendable {
   private let disk: DiskMetrics
   private let loops: LoopTable
   private let fatal: FailureLatch
+  private let reclaimer: SpaceReclaimer
 
   /// How many threads read for the event loops.
   private static let readerThreads = 2
@@ -51,6 +52,11 @@ final class MemberRuntime: Sendable {
     self.disk = disk
     self.loops = loops
     self.fatal = fatal
+    reclaimer = SpaceReclaimer(
+      storage: storage,
+      directory: opened.directory.databasePath,
+      logger: logger
+    )
     context = MemberContext(
       identity: opened.identity,
       store: store,
@@ -58,6 +64,8 @@ final class MemberRuntime: Sendable {
       leases: opened.machine.leases,
       status: status,
       gate: gate,
+      quota: StoreQuota(bytesMax: configuration.quotaBytes, storage: storage),
+      responses: ResponseBudget(),
       readers: ReaderPool(store: store, threadCount: Self.readerThreads),
       replica: replica,
       settings: MemberContext.Settings(
@@ -182,6 +190,7 @@ final class MemberRuntime: Sendable {
 
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.
   func stop() {
+    reclaimer.stop()
     context.readers.stop()
     context.replica.stop()
     loops.removeAll()

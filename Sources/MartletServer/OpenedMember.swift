@@ -53,6 +53,11 @@ struct OpenedMember {
       memberID: known?.memberID ?? own.id,
       epoch: UInt64.random(in: 1 ... .max)
     )
+    if source.unsafeNoFsync {
+      logger.critical(
+        "--unsafe-no-fsync: acknowledged writes are LOST when this machine stops or crashes"
+      )
+    }
     var options = LMDBStorage.Options()
     if let quota = configuration.quotaBytes { options.mapBytes = max(quota * 4, options.mapBytes) }
     base = try LMDBStorage(
@@ -66,7 +71,7 @@ struct OpenedMember {
     let recovered: RecoveredLog
     (log, recovered) = try SegmentedLog.open(
       directory: directory.logPath,
-      files: PosixFileSystem(),
+      files: PosixFileSystem(isDurable: !source.unsafeNoFsync),
       configuration: LogConfiguration(),
       metadata: LogMetadata(clusterID: identity.clusterID, memberID: identity.memberID)
     )
@@ -79,7 +84,7 @@ struct OpenedMember {
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
-      tables: ReplicatedTables(members: stored.members, leases: leases),
+      tables: Self.tables(base, members: stored.members, leases: leases),
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
       appliedTerm: stored.applied.term,
       seed: UInt64.random(in: 0 ... .max)
@@ -114,6 +119,22 @@ struct OpenedMember {
     return stored
   }
 
+  /// What lies beside the key-value data, as of the applied index.
+  private static func tables(
+    _ base: LMDBStorage,
+    members: MemberTable,
+    leases: LeaseRegistry
+  ) throws -> ReplicatedTables {
+    var tables = ReplicatedTables(members: members, leases: leases)
+    if let bytes = try base.metadata(AlarmTable.metadataKey) {
+      tables.alarms = try AlarmTable(decoding: bytes)
+    }
+    if let bytes = try base.metadata(DowngradeJob.metadataKey) {
+      tables.downgrade = try DowngradeJob.decode(bytes)
+    }
+    return tables
+  }
+
   private static func replicaConfiguration(
     _ configuration: ResolvedConfiguration,
     _ identity: MemberIdentity,
@@ -127,6 +148,7 @@ struct OpenedMember {
       name: source.name,
       clientURLs: configuration.advertiseClientURLs.map(\.description)
     )
+    replica.clusterVersion = Version.cluster
     replica.raft.preVote = source.preVote
     replica.raft.electionTimeoutTicks = max(
       2,

@@ -4,6 +4,8 @@ public enum Version {
   public static let martlet = "0.1.0"
   /// The etcd release whose API this build serves; clients decide by it what they may ask for.
   public static let etcdCompatible = "3.6.0"
+  /// The cluster's version as answers about downgrades name it.
+  static let cluster = "3.6"
   /// The storage version that `Status` reports, in etcd's numbering.
   static let storage = "3.6.0"
 }

@@ -48,7 +48,7 @@ package struct RaftNode: Sendable {
   /// A leader that is no voter any more leads until this entry is committed; zero otherwise.
   var retirement: LogIndex = .zero
   /// The weight of the entries that are not committed.
-  var uncommittedBytes = 0
+  package internal(set) var uncommittedBytes = 0
   /// Whether something happened that peers must hear of: entries, a commit index, a question.
   var appendsDue = false
   var rounds = ReadRounds()

@@ -23,6 +23,7 @@ package enum ReplicatedOperation: Int, Sendable {
   case authRoleGrantPermission = 1203
   case authRoleRevokePermission = 1204
   case clusterMemberAttributes = 1301
+  case downgradeInfoSet = 1302
   case leaseExpiry = 2000
 }
 

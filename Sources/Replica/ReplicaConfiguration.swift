@@ -38,6 +38,23 @@ package struct ReplicaConfiguration: Sendable {
   /// Proposals are refused while committed entries of this weight wait to be applied.
   package var unappliedBytesMax = 128 << 20
 
+  /// Proposals are refused while so many entries are in the log and not applied.
+  package var unappliedEntriesMax: UInt64 = 100_000
+
+  /// What of Raft's bound on uncommitted bytes is kept for what the member itself proposes
+  /// (revocations, alarms), however many clients there are.
+  package var urgentBytesReserved = 16 << 20
+
+  /// The cluster's version as answers name it: `3.6`.
+  package var clusterVersion = ""
+
+  /// Memtables are closed, however little they hold, when entries of this weight were applied since
+  /// the last time: requests that change nothing must not make the log grow for ever.
+  package var unsealedLogBytesMax = 64 << 20
+
+  /// The same by the number of entries, which is what a restart has to replay at most.
+  package var unsealedEntriesMax: UInt64 = 1_000_000
+
   /// Applied entries that stay in memory and in the log for members that lag.
   package var catchUpEntriesMax: UInt64 = 5000
 

@@ -66,6 +66,8 @@ extension ReplicaMachine {
       applyAuth(operation, request, header: header)
     case .clusterMemberAttributes:
       applyAttributes(request)
+    case .downgradeInfoSet:
+      applyDowngrade(request, header: header)
     }
   }
 

@@ -140,6 +140,7 @@ extension ReplicaMachine {
       raft.compact(through: droppable)
     }
     pendingBytes -= bytes
+    unsealedLogBytes += bytes
     pendingStart = end
     if pendingStart == pending.count {
       pending.removeAll(keepingCapacity: true)
@@ -163,22 +164,36 @@ extension ReplicaMachine {
       flushedMark = nil
     }
     guard !isFlushing,
-      store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush
+      store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush || isLogLong
         || leases.changedCount >= configuration.unstoredLeasesMax
     else { return }
     output.flush = seal()
+  }
+
+  /// Whether much was applied since the last seal, though little of it changed anything.
+  private var isLogLong: Bool {
+    unsealedLogBytes >= configuration.unsealedLogBytesMax
+      || applied.index - sealedIndex >= configuration.unsealedEntriesMax
   }
 
   /// Closes the memtable now, whatever it holds: before a snapshot, a defragmentation or a stop.
   /// Returns nil when a flush is under way already or nothing was applied since the last one.
   package func seal() -> ReplicaOutput.Flush? {
     guard !isFlushing, applied.index != sealedIndex || store.wantsFlush else { return nil }
-    let metadata = StoredMetadata(applied: applied, members: members)
-    guard let job = store.seal(metadata: metadata.encoded() + leases.takeMetadata()) else {
-      return nil
+    var metadata = StoredMetadata(applied: applied, members: members).encoded()
+    if alarmsVersion != sealedAlarmsVersion {
+      metadata.append((AlarmTable.metadataKey, alarms.encoded()))
     }
+    if downgradeVersion != sealedDowngradeVersion {
+      metadata.append((DowngradeJob.metadataKey, DowngradeJob.encoded(downgrade)))
+    }
+    metadata += leases.takeMetadata()
+    guard let job = store.seal(metadata: metadata) else { return nil }
     isFlushing = true
     sealedIndex = applied.index
+    unsealedLogBytes = 0
+    sealedAlarmsVersion = alarmsVersion
+    sealedDowngradeVersion = downgradeVersion
     return ReplicaOutput.Flush(job: job, mark: applied)
   }
 

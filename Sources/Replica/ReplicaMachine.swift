@@ -39,6 +39,15 @@ package final class ReplicaMachine {
   }
   /// Grows with each change of `alarms`.
   package private(set) var alarmsVersion = 0
+  /// As of the newest closed memtable.
+  var sealedAlarmsVersion = 0
+  package internal(set) var downgrade: DowngradeJob? {
+    didSet { downgradeVersion += 1 }
+  }
+  /// Grows with each change of `downgrade`.
+  package private(set) var downgradeVersion = 0
+  /// As of the newest closed memtable.
+  var sealedDowngradeVersion = 0
 
   /// Answers by event loop. Take them after each `turn`.
   package let replies: [ReplyQueue]
@@ -100,6 +109,7 @@ package final class ReplicaMachine {
     leases = tables.leases
     auth = tables.auth
     alarms = tables.alarms
+    downgrade = tables.downgrade
     confState = restored.confState
     applied = LogMark(
       index: restored.applied,
@@ -121,16 +131,24 @@ package final class ReplicaMachine {
   // MARK: Inputs
 
   /// Proposes a block that `ProposalBatch.take()` made.
-  package func receive(proposals block: ByteBlock) {
+  ///
+  /// What clients ask for is refused while too much waits already. What the member itself proposes
+  /// (`isUrgent`) is let through to Raft's own, higher bound.
+  package func receive(proposals block: ByteBlock, isUrgent: Bool = false) {
     let requests = ProposalBatch.requests(in: block)
-    guard pendingBytes < configuration.unappliedBytesMax else {
-      return refuse(requests, .tooManyRequests)
-    }
+    guard isUrgent || hasRoomForLoad else { return refuse(requests, .tooManyRequests) }
     do throws(ProposeError) {
       try raft.propose(requests)
     } catch {
       refuse(requests, RequestError(error))
     }
+  }
+
+  private var hasRoomForLoad: Bool {
+    pendingBytes < configuration.unappliedBytesMax
+      && raft.lastIndex - applied.index < configuration.unappliedEntriesMax
+      && raft.uncommittedBytes
+        < configuration.raft.uncommittedBytesMax - configuration.urgentBytesReserved
   }
 
   private func refuse(_ requests: [SharedBytes], _ error: RequestError) {
@@ -196,6 +214,8 @@ package final class ReplicaMachine {
   var flushedMark: LogMark?
   /// How far the newest closed memtable goes.
   var sealedIndex: LogIndex
+  /// The weight of the entries applied since then.
+  var unsealedLogBytes = 0
 }
 
 /// A compaction whose answer waits for the disk.

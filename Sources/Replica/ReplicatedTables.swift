@@ -9,16 +9,19 @@ package struct ReplicatedTables {
   package var leases: LeaseRegistry
   package var auth: AuthState
   package var alarms: AlarmTable
+  package var downgrade: DowngradeJob?
 
   package init(
     members: MemberTable,
     leases: LeaseRegistry = LeaseRegistry(),
     auth: AuthState = AuthState(),
-    alarms: AlarmTable = AlarmTable()
+    alarms: AlarmTable = AlarmTable(),
+    downgrade: DowngradeJob? = nil
   ) {
     self.members = members
     self.leases = leases
     self.auth = auth
     self.alarms = alarms
+    self.downgrade = downgrade
   }
 }

@@ -16,6 +16,11 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
   case compacted
   case futureRevision
   case noSpace
+  case badLeaderTransferee
+  case downgradeVersionFormat
+  case downgradeTargetInvalid
+  case downgradeInProgress
+  case noDowngrade
   case leaseNotFound
   case leaseExists
   case leaseTimeToLiveTooLarge

@@ -116,6 +116,10 @@ extension TieredStorage {
       precondition(old.tables.first === table)
       shared.list = TableList(Array(old.tables.dropFirst()))
       sealedByteCount.subtract(table.bytes, ordering: .relaxed)
+      noteUsage { usage in
+        usage.sealed -= table.bytes
+        usage.flushed = base.bytesInUse
+      }
       return old
     }
     withExtendedLifetime(dropped) {}  // the memory is given back outside the lock
@@ -151,6 +155,7 @@ extension TieredStorage {
       guard batch.epoch <= oldestReaderEpoch() else { return .waitingForReaders }
       let end = min(batch.done + countMax, batch.revisions.count)
       try base.commit(RevisionBatch(deletions: batch.revisions[batch.done..<end]))
+      noteFlushed()
       return shared.withLock { shared in
         if end == batch.revisions.count {
           shared.ready.removeFirst()

@@ -20,7 +20,7 @@ extension LMDBStorage {
   /// leads to the old file or to the complete new one; a leftover is removed when the store is
   /// opened. Readers move over at their next `begin`. Runs on the caller's thread and takes as long
   /// as copying does; excludes copies and installs (R7, R12).
-  package func defragment() throws(StorageError) {
+  package func defragment(isCancelled: () -> Bool) throws(StorageError) {
     try maintenance.withLock { _ throws(StorageError) in
       let copyPath = Self.copyPath(of: path)
       unlink(copyPath)
@@ -36,7 +36,7 @@ extension LMDBStorage {
       for round in 0..<Self.catchUpRoundsMax {
         let source = try use().0
         defer { source.uses.subtract(1, ordering: .releasing) }
-        let bytes = try catchUp(copy, with: source)
+        let bytes = try catchUp(copy, with: source, isCancelled: isCancelled)
         if round == 0 { options.atStep?(.copied) }
         if bytes < Self.catchUpBytesMax { break }
       }
@@ -131,11 +131,13 @@ extension LMDBStorage {
   /// Adds to `copy` the revisions that `source` has above its last one; answers how many bytes.
   private func catchUp(
     _ copy: LMDBEnvironment,
-    with source: LMDBEnvironment
+    with source: LMDBEnvironment,
+    isCancelled: () -> Bool = { false }
   ) throws(StorageError) -> Int {
     var total = 0
     var batch = Self.catchUpBatchBytesMax
     while batch >= Self.catchUpBatchBytesMax {
+      if isCancelled() { throw .cancelled }
       batch = 0
       let status = copyRevisions(copy, source, &batch)
       guard status == 0 else {

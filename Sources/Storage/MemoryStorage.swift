@@ -122,7 +122,7 @@ package final class MemoryStorage: RevisionStorage {
     disk.setContent(disk.content(at: self.path), at: path)
   }
 
-  package func defragment() throws(StorageError) {}
+  package func defragment(isCancelled: () -> Bool) throws(StorageError) {}
 
   package func install(from path: String) throws(StorageError) {
     guard let content = disk.content(at: path) else {

@@ -64,8 +64,9 @@ package protocol RevisionStorage: AnyObject, Sendable {
   /// Commits go on meanwhile and are not part of it. Waits for a defragmentation under way.
   func copyCompacted(to path: String) throws(StorageError)
 
-  /// Rewrites the file without its holes while readers and commits go on.
-  func defragment() throws(StorageError)
+  /// Rewrites the file without its holes while readers and commits go on. Throws `cancelled`, with
+  /// nothing changed, when `isCancelled` says so before the new file is complete.
+  func defragment(isCancelled: () -> Bool) throws(StorageError)
 
   /// Replaces all content with that of the copy at `path`, which is checked first and consumed.
   func install(from path: String) throws(StorageError)
@@ -82,6 +83,11 @@ extension ChangeRevision {
 }
 
 extension RevisionStorage {
+  /// Rewrites the file without its holes while readers and commits go on.
+  package func defragment() throws(StorageError) {
+    try defragment(isCancelled: { false })
+  }
+
   /// Visits everything committed, in ascending order: what a restart does.
   package func scanAll(_ visit: RevisionVisitor) throws(StorageError) {
     try scan(from: .first, through: .last, visit)

@@ -16,6 +16,8 @@ package enum StorageError: Error, Hashable, Sendable, CustomStringConvertible {
   case inUse(path: String)
   /// More readers at once than `LMDBStorage.Options.readersMax`.
   case readersExhausted
+  /// The caller wanted no more of it.
+  case cancelled
 
   package var description: String {
     switch self {
@@ -33,6 +35,8 @@ package enum StorageError: Error, Hashable, Sendable, CustomStringConvertible {
       "storage: \(path) is open already, perhaps in another process"
     case .readersExhausted:
       "storage: too many readers at once"
+    case .cancelled:
+      "storage: cancelled"
     }
   }
 }

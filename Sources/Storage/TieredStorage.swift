@@ -79,6 +79,8 @@ package final class TieredStorage: @unchecked Sendable {
   /// Raised by each `delete`; readers that began in an earlier epoch hold that deletion up.
   let epoch = Atomic<UInt64>(1)
   let sealedByteCount = Atomic<Int>(0)
+  let usage: Mutex<Usage>
+  let inUse = Atomic<Int>(0)
   let pool: ChunkPool
   // The writer's own.
   private var active: Memtable
@@ -91,6 +93,8 @@ package final class TieredStorage: @unchecked Sendable {
     pool = ChunkPool(keptBytesMax: options.keptBytesMax)
     active = Memtable(pool: pool)
     shared = Mutex(Shared(list: TableList([active])))
+    usage = Mutex(Usage(flushed: base.bytesInUse))
+    inUse.store(base.bytesInUse, ordering: .relaxed)
   }
 
   /// Adds a revision above all appended before; `encode` appends its bytes to an empty writer.
@@ -165,6 +169,10 @@ package final class TieredStorage: @unchecked Sendable {
     if job != nil, count > 0 {
       sealedByteCount.add(table.bytes, ordering: .relaxed)
       active = next
+      noteUsage { usage in
+        usage.sealed += table.bytes
+        usage.active = 0
+      }
     }
     return job
   }
@@ -202,6 +210,7 @@ package final class TieredStorage: @unchecked Sendable {
         shared.ready = []
       }
       sealedByteCount.store(0, ordering: .relaxed)
+      noteUsage { $0 = Usage(flushed: base.bytesInUse) }
     }
   }
 
@@ -220,8 +229,13 @@ package final class TieredStorage: @unchecked Sendable {
 extension TieredStorage {
   /// `RevisionStorage.defragment()` for the store below; memtables are not concerned. Call it on a
   /// background thread other than the flusher.
-  package func defragment() throws(StorageError) {
-    try base.defragment()
+  ///
+  /// Gives up with `cancelled` soon after `isCancelled` says so; nothing has changed then.
+  package func defragment(
+    isCancelled: () -> Bool = { false }
+  ) throws(StorageError) {
+    try base.defragment(isCancelled: isCancelled)
+    noteFlushed()
   }
 
   /// Writes a compact, durable copy of what has been flushed, metadata included. Seal and run the

@@ -12,7 +12,12 @@ package struct PosixFileSystem: FileSystem {
   private static let fileMode: mode_t = 0o600
   private static let directoryMode: mode_t = 0o700
 
-  package init() {}
+  /// Whether writes are waited for. Without, what was acknowledged is lost when the machine stops.
+  private let isDurable: Bool
+
+  package init(isDurable: Bool = true) {
+    self.isDurable = isDurable
+  }
 
   package func createDirectory(_ path: String) throws(FileError) {
     if mkdir(path, Self.directoryMode) == 0 {
@@ -108,6 +113,7 @@ package struct PosixFileSystem: FileSystem {
   }
 
   package func syncData(_ file: File) throws(FileError) {
+    guard isDurable else { return }
     guard retried({ fdatasync(file.descriptor) }) == 0 else { throw failure(.syncData, file.path) }
   }
 

@@ -162,7 +162,6 @@ extension FlagTable {
       .bool(\.unsafeNoFsync),
       "false",
       .unsafe,
-      .acceptedWithoutEffect,
       "Never waits for the disk: acknowledged writes may be lost."
     ),
   ]

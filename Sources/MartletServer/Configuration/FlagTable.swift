@@ -109,7 +109,6 @@ package enum FlagTable {
         .integer(\.quotaBackendBytes),
         "0",
         .member,
-        .acceptedWithoutEffect,
         "Size of the store at which writes are refused. 0: 2 GiB; negative: no limit."
       ),
       Flag(

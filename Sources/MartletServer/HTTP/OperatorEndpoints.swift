@@ -57,15 +57,25 @@ struct OperatorEndpoints: HTTPHandler {
     HTTPResponse(status: status, text: text, contentType: "application/json")
   }
 
-  /// /health: whether a read succeeds, a linearizable one unless `serializable=true`.
+  /// /health: whether no alarm is raised, those in `exclude` apart, and a read succeeds, a linearizable one unless `serializable=true`.
   private func health(_ query: Query) async -> HTTPResponse {
     let check: Check = query["serializable"] == "true" ? .serializableRead : .linearizableRead
-    if let reason = await check.failure(of: member) {
+    var failure = alarmFailure(excluding: Set(query.all("exclude")))
+    if failure == nil { failure = await check.failure(of: member) }
+    if let reason = failure {
       member.healthFailures.add()
       return json(503, #"{"health":"false","reason":"\#(reason)"}"#)
     }
     member.healthSuccesses.add()
     return json(200, #"{"health":"true","reason":""}"#)
+  }
+
+  /// The first alarm that nobody asked to leave out, as etcd names it.
+  private func alarmFailure(excluding excluded: Set<String>) -> String? {
+    let alarms = member.status.alarms.alarms.map { "\($0.type)" }
+    return alarms.first { !excluded.contains($0) }.map {
+      ["NOSPACE", "CORRUPT"].contains($0) ? "ALARM \($0)" : "ALARM UNKNOWN"
+    }
   }
 
   /// /livez and /readyz: several checks, of which `exclude` leaves some out and a sub-path names
@@ -115,8 +125,7 @@ enum Check: String {
   func failure(of member: MemberContext) async -> String? {
     switch self {
     case .dataCorruption:
-      // No corruption alarm can be raised in this build.
-      return nil
+      return member.status.alarms.hasCorruption ? "alarm activated: CORRUPT" : nil
     case .serializableRead:
       return member.isStopping ? "server stopped" : nil
     case .linearizableRead:

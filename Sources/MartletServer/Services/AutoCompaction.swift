@@ -46,11 +46,9 @@ final class AutoCompaction: Sendable {
   /// is as good.
   private static func compact(_ revision: Revision, _ member: MemberContext) -> Bool {
     member.logger.info("automatic compaction", metadata: ["revision": "\(revision)"])
-    var batch = ProposalBatch(epoch: member.epoch, capacity: 64)
-    let request = Etcdserverpb.CompactionRequest(revision: revision.rawValue)
-    request.encoded().withUnsafeBytes { batch.append(.compaction, handle: .none, request: $0) }
-    let block = batch.take()
-    member.gate.entered(block.count)
-    return member.replica.post(.proposals(block))
+    return member.proposeOwn(
+      .compaction,
+      Etcdserverpb.CompactionRequest(revision: revision.rawValue)
+    )
   }
 }

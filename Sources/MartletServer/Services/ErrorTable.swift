@@ -26,6 +26,14 @@ extension RequestError {
     case .futureRevision:
       (.outOfRange, "etcdserver: mvcc: required revision is a future revision")
     case .noSpace: (.resourceExhausted, "etcdserver: mvcc: database space exceeded")
+    case .badLeaderTransferee: (.failedPrecondition, "etcdserver: bad leader transferee")
+    case .downgradeVersionFormat:
+      (.invalidArgument, "etcdserver: wrong downgrade target version format")
+    case .downgradeTargetInvalid:
+      (.invalidArgument, "etcdserver: invalid downgrade target version")
+    case .downgradeInProgress:
+      (.failedPrecondition, "etcdserver: cluster has a downgrade job in progress")
+    case .noDowngrade: (.failedPrecondition, "etcdserver: no inflight downgrade job")
     case .leaseNotFound: (.notFound, "etcdserver: requested lease not found")
     case .leaseExists: (.failedPrecondition, "etcdserver: lease already exists")
     case .leaseTimeToLiveTooLarge: (.outOfRange, "etcdserver: too large lease TTL")

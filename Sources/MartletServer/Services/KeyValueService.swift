@@ -29,6 +29,7 @@ final class KeyValueService: KVService {
   // MARK: Writes
 
   func put(_ request: IncomingMessage<Etcdserverpb.PutRequest.View>, _ call: ServerCall) {
+    guard loop.hasRoom(for: WriteCost.bytes(of: request.view), call) else { return }
     do throws(StoreError) {
       try Store.check(request.view)
     } catch {
@@ -50,6 +51,7 @@ final class KeyValueService: KVService {
   }
 
   func txn(_ request: IncomingMessage<Etcdserverpb.TxnRequest.View>, _ call: ServerCall) {
+    guard loop.hasRoom(for: WriteCost.bytes(of: request.view), call) else { return }
     do throws(StoreError) {
       try Store.check(request.view, maxOperations: transactionOperationsMax)
     } catch {
@@ -126,6 +128,7 @@ final class KeyValueService: KVService {
         .unimplemented("etcdserver: range stream does not support sorting or revision filters")
       )
     }
+    guard loop.shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     // The cursor copies the request, and pins its revision until it is let go with the stream.
     let shared = loop.shared
     let bytesMax = requestBytesMax

@@ -1,17 +1,15 @@
 import Base
 import Logging
 import MVCC
+import Membership
 import Proto
 import RPC
 import Replica
 import Storage
 
 /// The Maintenance service of one event loop.
-///
-/// Alarms cannot be raised yet, so the list of them is truly empty; what would raise or clear one,
-/// moving leadership and downgrades answer Unimplemented.
 final class StoreMaintenanceService: MaintenanceService {
-  private let loop: RequestLoop
+  let loop: RequestLoop
 
   init(loop: RequestLoop) {
     self.loop = loop
@@ -27,9 +25,17 @@ final class StoreMaintenanceService: MaintenanceService {
     response.header = shared.responseHeader
     response.version = Version.etcdCompatible
     response.storageVersion = Version.storage
-    response.dbSize = Int64(shared.storage.base.bytesOnDisk)
-    response.dbSizeInUse = Int64(shared.storage.base.bytesInUse)
+    // What the memtables hold has no place in the file yet, and will take one.
+    let bytesInUse = shared.storage.bytesInUse
+    response.dbSize = Int64(max(shared.storage.base.bytesOnDisk, bytesInUse))
+    response.dbSizeInUse = Int64(bytesInUse)
     response.dbSizeQuota = shared.settings.quotaBytes
+    response.isLearner = shared.status.memberList[shared.memberID]?.isLearner ?? false
+    let downgrade = shared.status.downgrade
+    response.downgradeInfo = Etcdserverpb.DowngradeInfo(
+      enabled: downgrade != nil,
+      targetVersion: downgrade?.targetVersion ?? ""
+    )
     response.leader = replica.leader.rawValue
     response.raftIndex = replica.committed.rawValue
     response.raftTerm = replica.term.rawValue
@@ -37,15 +43,38 @@ final class StoreMaintenanceService: MaintenanceService {
     if replica.leader == .none {
       response.errors = [RequestError.noLeader.codeAndText.1]
     }
+    response.errors += shared.status.alarms.alarms.map(\.text)
     respond(call, response)
   }
 
   func alarm(_ request: IncomingMessage<Etcdserverpb.AlarmRequest.View>, _ call: ServerCall) {
-    guard request.view.action == .get else {
-      return call.finish(.unimplemented("alarms cannot be changed in this build"))
+    guard (0...2).contains(request.view.action.rawValue) else {
+      return call.finish(RPCStatus(.invalidArgument, "etcdserver: no such action on alarms"))
     }
-    var response = Etcdserverpb.AlarmResponse()
-    response.header = loop.shared.responseHeader
+    guard (0...2).contains(request.view.alarm.rawValue) else {
+      return call.finish(RPCStatus(.invalidArgument, "etcdserver: no such type of alarm"))
+    }
+    loop.propose(.alarm, request.bytes, call)
+  }
+
+  /// A lone member leads and can only be told to go on with that.
+  func moveLeader(
+    _ request: IncomingMessage<Etcdserverpb.MoveLeaderRequest.View>,
+    _ call: ServerCall
+  ) {
+    let shared = loop.shared
+    guard shared.status.current.leader == shared.memberID else {
+      return call.finish(RPCStatus(.notLeader))
+    }
+    let target = MemberID(request.view.targetID)
+    guard let member = shared.status.memberList[target], !member.isLearner else {
+      return call.finish(RPCStatus(.badLeaderTransferee))
+    }
+    guard target == shared.memberID else {
+      return call.finish(.unimplemented("leadership cannot be moved to another member yet"))
+    }
+    var response = Etcdserverpb.MoveLeaderResponse()
+    response.header = shared.responseHeader
     respond(call, response)
   }
 
@@ -90,7 +119,7 @@ final class StoreMaintenanceService: MaintenanceService {
     whenFlushed(call) { result in
       do {
         try result.get()
-        try shared.storage.defragment()
+        try shared.storage.defragment(isCancelled: { shared.isStopping })
         var response = Etcdserverpb.DefragmentResponse()
         response.header = shared.responseHeader
         Self.respond(loop, id, response)
@@ -128,6 +157,7 @@ final class StoreMaintenanceService: MaintenanceService {
     _ body: @escaping @Sendable (Result<Void, FlushError>) -> Void
   ) {
     let (loop, readers, id) = (loop, loop.shared.readers, call.id)
+    guard readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     loop.shared.whenFlushed { result in
       if !readers.submit({ _, _ in body(result) }) { loop.finish(id, RPCStatus(.serverStopped)) }
     }
@@ -135,18 +165,19 @@ final class StoreMaintenanceService: MaintenanceService {
 
   // MARK: Answers
 
-  private func respond(_ call: ServerCall, _ response: some Message) {
+  func respond(_ call: ServerCall, _ response: some Proto.Message) {
     call.respond { response.encode(into: &$0) }
   }
 
   /// Answers from another thread.
-  private static func respond(_ loop: RequestLoop, _ id: CallID, _ response: some Message) {
+  private static func respond(_ loop: RequestLoop, _ id: CallID, _ response: some Proto.Message) {
     loop.withCall(id) { call in
       call.respond { response.encode(into: &$0) }
     }
   }
 
   private func submit(_ call: ServerCall, _ job: @escaping @Sendable (StoreReader) -> Void) {
+    guard loop.shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     if !loop.shared.readers.submit({ reader, _ in job(reader) }) {
       call.finish(RPCStatus(.serverStopped))
     }

@@ -15,6 +15,8 @@ final class MemberContext: Sendable {
   let leases: LeaseRegistry
   let status: PublishedStatus
   let gate: AdmissionGate
+  let quota: StoreQuota
+  let responses: ResponseBudget
   let readers: ReaderPool
   let replica: ReplicaThread
   let settings: Settings
@@ -31,7 +33,7 @@ final class MemberContext: Sendable {
     var proposalTimeoutNanoseconds: UInt64
     /// The shortest time to live of a lease; shorter ones are raised to it.
     var leaseSecondsMin: Int64
-    /// As etcd reports it in Status: bytes.
+    /// As etcd reports it in Status: bytes, 0 for no limit.
     var quotaBytes: Int64
     /// Where snapshots are put together before they are sent.
     var snapshotDirectory: String
@@ -44,6 +46,8 @@ final class MemberContext: Sendable {
     leases: LeaseRegistry,
     status: PublishedStatus,
     gate: AdmissionGate,
+    quota: StoreQuota,
+    responses: ResponseBudget,
     readers: ReaderPool,
     replica: ReplicaThread,
     settings: Settings,
@@ -55,6 +59,8 @@ final class MemberContext: Sendable {
     self.leases = leases
     self.status = status
     self.gate = gate
+    self.quota = quota
+    self.responses = responses
     self.readers = readers
     self.replica = replica
     self.settings = settings

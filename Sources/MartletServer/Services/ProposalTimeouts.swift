@@ -17,6 +17,8 @@ struct ProposalTimeouts {
   private let timeoutNanoseconds: UInt64
   private var batches: [Batch] = []
   private var first = 0
+  /// Proposals handed over that have no answer yet.
+  private(set) var unanswered = 0
 
   /// Batches behind `first` are let go when there are this many.
   private static let compactionCount = 256
@@ -26,6 +28,7 @@ struct ProposalTimeouts {
   }
 
   mutating func noteProposed(_ block: ByteBlock, count: Int, now: MonotonicTime) {
+    unanswered += count
     batches.append(
       Batch(
         deadline: now.advanced(byNanoseconds: timeoutNanoseconds),
@@ -41,6 +44,7 @@ struct ProposalTimeouts {
       let part = min(left, batches[first].unanswered)
       batches[first].unanswered -= part
       left -= part
+      unanswered -= part
       if batches[first].unanswered == 0 { dropFirst() }
     }
   }
@@ -49,6 +53,7 @@ struct ProposalTimeouts {
   mutating func takeOverdue(now: MonotonicTime) -> [UInt64] {
     var calls: [UInt64] = []
     while first < batches.count, batches[first].deadline <= now {
+      unanswered -= batches[first].unanswered
       calls += ProposalBatch.calls(in: batches[first].block)
       dropFirst()
     }

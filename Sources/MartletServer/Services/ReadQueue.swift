@@ -9,9 +9,20 @@ struct ReadQueue {
     var call: CallID
   }
 
+  private struct Round {
+    var context: UInt64
+    var begin: UInt64
+    var reads: [Read]
+  }
+
   private var open: [Read] = []
-  private var rounds: [(context: UInt64, reads: [Read])] = []
+  private var openBegin: UInt64 = 0
+  private var rounds: [Round] = []
   private var nextRound: UInt64 = 0
+
+  /// Reads that wait, and the bytes of their requests.
+  private(set) var count = 0
+  private(set) var byteCount = 0
 
   /// How many low bits of a context name the event loop.
   private static let loopBits: UInt64 = 16
@@ -20,8 +31,11 @@ struct ReadQueue {
   static func loop(of context: UInt64) -> Int { Int(context & (1 << loopBits - 1)) }
 
   /// Adds a read to the round that is about to start. Returns true for its first.
-  mutating func append(_ request: ReadRequest, _ call: CallID) -> Bool {
+  mutating func append(_ request: ReadRequest, _ call: CallID, now: MonotonicTime) -> Bool {
     open.append(Read(request: request, call: call))
+    count += 1
+    byteCount += request.byteCount
+    if open.count == 1 { openBegin = now.nanoseconds }
     return open.count == 1
   }
 
@@ -29,7 +43,7 @@ struct ReadQueue {
   mutating func closeRound(loop: Int) -> UInt64 {
     let context = nextRound << Self.loopBits | UInt64(loop)
     nextRound += 1
-    rounds.append((context, open))
+    rounds.append(Round(context: context, begin: openBegin, reads: open))
     open = []
     return context
   }
@@ -37,6 +51,20 @@ struct ReadQueue {
   /// The reads of a round, which is over.
   mutating func takeRound(_ context: UInt64) -> [Read] {
     guard let place = rounds.firstIndex(where: { $0.context == context }) else { return [] }
-    return rounds.remove(at: place).reads
+    return remove(place)
+  }
+
+  /// The reads of rounds that began before a moment and are not over.
+  mutating func takeOverdue(before moment: UInt64) -> [Read] {
+    var overdue: [Read] = []
+    while let oldest = rounds.first, oldest.begin < moment { overdue += remove(0) }
+    return overdue
+  }
+
+  private mutating func remove(_ place: Int) -> [Read] {
+    let reads = rounds.remove(at: place).reads
+    count -= reads.count
+    byteCount -= reads.reduce(0) { $0 + $1.request.byteCount }
+    return reads
   }
 }

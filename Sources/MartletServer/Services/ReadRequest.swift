@@ -14,6 +14,14 @@ enum ReadRequest: Sendable {
   case leaseTimes(LeaseID, withKeys: Bool)
   case leaseList
 
+  /// What the request weighs.
+  var byteCount: Int {
+    switch self {
+    case .range(let bytes), .txn(let bytes): bytes.count
+    case .memberList: 0
+    }
+  }
+
   /// Writes the whole response.
   func answer(
     from member: MemberContext,

@@ -32,6 +32,11 @@ final class RequestLoop: @unchecked Sendable {
   private static let timeoutCheckInterval = TimeAmount.milliseconds(500)
   /// Answers longer than this are handed on without a copy.
   private static let copiedAnswerBytesMax = 32 << 10
+  /// Proposals of this loop that may wait for their answers; more are refused at once.
+  static let proposalsUnansweredMax = 32_768
+  /// Reads of this loop that may wait for their moment, and what their requests may weigh together.
+  static let readsWaitingMax = 32_768
+  static let readsWaitingBytesMax = 64 << 20
   /// A batch is handed over early when it holds this much.
   private static let proposalBytesMax = 1 << 20
 
@@ -58,12 +63,26 @@ final class RequestLoop: @unchecked Sendable {
       streamAnswers[CallID(rawValue: id)] = nil
       calls.call(CallID(rawValue: id))?.finish(RPCStatus(.timeout))
     }
+    let oldest = MonotonicTime.now.nanoseconds
+    let timeout = shared.settings.proposalTimeoutNanoseconds
+    for read in reads.takeOverdue(before: oldest > timeout ? oldest - timeout : 0) {
+      calls.call(read.call)?.finish(RPCStatus(.timeout))
+    }
   }
 
   /// The header of an answer made now.
   var header: ResponseHeader { shared.header }
 
   // MARK: Writes
+
+  /// Whether the store has room for a write; ends the call when it has not.
+  @inline(__always)
+  func hasRoom(for cost: Int, _ call: ServerCall) -> Bool {
+    if shared.quota.hasRoom(for: cost) { return true }
+    shared.quota.raiseAlarm(shared)
+    call.finish(RPCStatus(.noSpace))
+    return false
+  }
 
   /// Puts a checked request on its way into the log. Everything proposed in one tick of the event
   /// loop is handed over together, with one wake-up of the replica.
@@ -72,7 +91,9 @@ final class RequestLoop: @unchecked Sendable {
     _ request: UnsafeRawBufferPointer,
     _ call: ServerCall
   ) {
-    guard shared.gate.isOpen else { return call.finish(RPCStatus(.tooManyRequests)) }
+    guard shared.gate.isOpen, timeouts.unanswered < Self.proposalsUnansweredMax else {
+      return call.finish(RPCStatus(.tooManyRequests))
+    }
     let handle = RequestHandle(loop: number, call: call.id.rawValue)
     proposals.append(operation, handle: handle, request: request)
     if proposals.byteCount >= Self.proposalBytesMax {
@@ -118,7 +139,10 @@ final class RequestLoop: @unchecked Sendable {
   /// Answers a read once it is linearizable, after a round of the replica. Reads of one tick
   /// share a round.
   func whenLinearizable(_ request: ReadRequest, _ call: ServerCall) {
-    guard reads.append(request, call.id) else { return }
+    guard reads.count < Self.readsWaitingMax, reads.byteCount < Self.readsWaitingBytesMax else {
+      return call.finish(RPCStatus(.tooManyRequests))
+    }
+    guard reads.append(request, call.id, now: MonotonicTime.now) else { return }
     eventLoop.execute {
       let context = self.reads.closeRound(loop: self.number)
       if !self.shared.replica.post(.read(context: context)) { self.readLost(context) }
@@ -151,6 +175,7 @@ final class RequestLoop: @unchecked Sendable {
     _ call: ServerCall,
     _ encode: (inout ByteWriter) throws(StoreError) -> Void
   ) {
+    guard shared.responses.isOpen else { return call.finish(RPCStatus(.tooManyRequests)) }
     scratch.removeAll()
     do throws(StoreError) {
       try encode(&scratch)
@@ -158,7 +183,9 @@ final class RequestLoop: @unchecked Sendable {
       return call.finish(RPCStatus(RequestError(error)))
     }
     if scratch.count > Self.copiedAnswerBytesMax {
-      call.respond(message: SharedBytes(scratch.takeBlock(nextCapacity: Self.scratchCapacity)))
+      let hold = shared.responses.hold(scratch.count)
+      let block = scratch.takeBlock(nextCapacity: Self.scratchCapacity, owner: hold)
+      call.respond(message: SharedBytes(block))
     } else {
       call.respond { $0.append(scratch.bytes) }
     }
@@ -166,6 +193,7 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Has a thread of the pool make the answer to a call.
   func answerFromPool(_ request: ReadRequest, _ call: ServerCall) {
+    guard shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     let id = call.id
     if case .range(let bytes) = request {
       let range = RangeAnswer(bytes, shared)
@@ -175,6 +203,9 @@ final class RequestLoop: @unchecked Sendable {
     let isDropped = dropFlag(of: id)
     let submitted = shared.readers.submit { reader, arena in
       if isDropped.isSet { return }
+      guard shared.responses.isOpen else {
+        return self.withPooledRead(id) { $0.finish(RPCStatus(.tooManyRequests)) }
+      }
       var reply = ByteWriter(capacity: Self.scratchCapacity)
       do throws(StoreError) {
         try request.answer(from: shared, reader: reader, arena: arena, into: &reply)
@@ -182,7 +213,8 @@ final class RequestLoop: @unchecked Sendable {
         let status = RPCStatus(RequestError(error))
         return self.withPooledRead(id) { $0.finish(status) }
       }
-      let message = SharedBytes(reply.takeBlock())
+      let hold = shared.responses.hold(reply.count)
+      let message = SharedBytes(reply.takeBlock(nextCapacity: 0, owner: hold))
       self.withPooledRead(id) { $0.respond(message: message) }
     }
     if !submitted {

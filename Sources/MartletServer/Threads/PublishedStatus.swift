@@ -7,6 +7,8 @@ import Synchronization
 final class PublishedStatus: Sendable {
   private let status = Mutex(ReplicaStatus())
   private let members: Mutex<MemberTable>
+  private let alarmTable = Mutex(AlarmTable())
+  private let downgradeJob = Mutex<DowngradeJob?>(nil)
   private let term = Atomic<UInt64>(0)
   private let localReads = Atomic<Bool>(false)
   private let leader = Atomic<Bool>(false)
@@ -28,6 +30,12 @@ final class PublishedStatus: Sendable {
 
   var memberList: MemberTable { members.withLock { $0 } }
 
+  /// The alarms that are raised.
+  var alarms: AlarmTable { alarmTable.withLock { $0 } }
+
+  /// The downgrade under way, if there is one.
+  var downgrade: DowngradeJob? { downgradeJob.withLock { $0 } }
+
   /// Called by the replica's thread after each turn.
   func publish(_ new: ReplicaStatus) {
     status.withLock { $0 = new }
@@ -39,5 +47,15 @@ final class PublishedStatus: Sendable {
   /// Called by the replica's thread when the member table has changed.
   func publish(_ list: MemberTable) {
     members.withLock { $0 = list }
+  }
+
+  /// Called by the replica's thread when alarms have changed.
+  func publish(_ alarms: AlarmTable) {
+    alarmTable.withLock { $0 = alarms }
+  }
+
+  /// Called by the replica's thread when a downgrade began or ended.
+  func publish(downgrade: DowngradeJob?) {
+    downgradeJob.withLock { $0 = downgrade }
   }
 }

@@ -4,6 +4,7 @@ import Proto
 import RPC
 import Replica
 import Storage
+import Synchronization
 
 /// Threads for reads that are too long for an event loop: ranges over many keys, hashes, streams.
 final class ReaderPool: Sendable {
@@ -11,23 +12,39 @@ final class ReaderPool: Sendable {
   typealias Job = @Sendable (StoreReader, Arena) -> Void
 
   private let mailbox = Mailbox<Job>()
+  private let waiting = Counting()
   private let threads: [WorkerThread]
 
   init(store: Store, threadCount: Int) {
-    let mailbox = mailbox
+    let (mailbox, waiting) = (mailbox, waiting)
     threads = (0..<threadCount).map { number in
       WorkerThread(name: "martlet-read-\(number)") {
         let reader = store.makeReader()
         let arena = Arena()
-        while let job = mailbox.takeOne() { job(reader, arena) }
+        while let job = mailbox.takeOne() {
+          waiting.count.wrappingSubtract(1, ordering: .relaxed)
+          job(reader, arena)
+        }
       }
     }
   }
 
+  /// How many jobs may wait. What a job holds is bounded by the size of its request.
+  static let waitingMax = 8192
+
+  /// Whether another job may be taken from a client. Streams under way go on regardless: they are
+  /// one job each.
+  var hasRoom: Bool { waiting.count.load(ordering: .relaxed) < Self.waitingMax }
+
   /// Returns false when the pool has stopped.
   @discardableResult
   func submit(_ job: @escaping Job) -> Bool {
-    mailbox.post(job)
+    waiting.count.wrappingAdd(1, ordering: .relaxed)
+    return mailbox.post(job)
+  }
+
+  private final class Counting: Sendable {
+    let count = Atomic<Int>(0)
   }
 
   /// Lets the jobs under way finish and drops those that wait.

@@ -10,6 +10,8 @@ import Storage
 final class ReplicaThread: Sendable {
   enum Input: Sendable {
     case proposals(ByteBlock)
+    /// What the member itself proposes: it goes before what clients ask for.
+    case ownProposals(ByteBlock)
     /// A linearizable read of the event loop that the context names.
     case read(context: UInt64)
     case log(LogWriter.Report)
@@ -84,6 +86,8 @@ private final class ReplicaLoop: @unchecked Sendable {
   private let logWriter: LogWriter
   private let housekeeper: Housekeeper
   private var publishedMembersVersion = -1
+  private var publishedAlarmsVersion = -1
+  private var publishedDowngradeVersion = -1
   private var lastStatus = ReplicaStatus()
   private var flushWaiters: [@Sendable (Result<Void, FlushError>) -> Void] = []
   private var isStopping = false
@@ -139,6 +143,8 @@ private final class ReplicaLoop: @unchecked Sendable {
     case .proposals(let block):
       gate.left(block.count)
       machine.receive(proposals: block)
+    case .ownProposals(let block):
+      machine.receive(proposals: block, isUrgent: true)
     case .read(let context):
       if !machine.requestRead(context) { outlets.reads([], [context]) }
     case .log(let report):
@@ -232,6 +238,14 @@ private final class ReplicaLoop: @unchecked Sendable {
       publishedMembersVersion = machine.membersVersion
       status.publish(machine.members)
     }
+    if machine.alarmsVersion != publishedAlarmsVersion {
+      publishedAlarmsVersion = machine.alarmsVersion
+      publish(alarms: machine.alarms)
+    }
+    if machine.downgradeVersion != publishedDowngradeVersion {
+      publishedDowngradeVersion = machine.downgradeVersion
+      status.publish(downgrade: machine.downgrade)
+    }
     let new = machine.status
     guard new != lastStatus else { return }
     if new.leader != lastStatus.leader || new.role != lastStatus.role {
@@ -244,6 +258,23 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
     lastStatus = new
     status.publish(new)
+  }
+
+  private func publish(alarms: AlarmTable) {
+    let known = status.alarms
+    for alarm in alarms.alarms where !known.contains(alarm) {
+      logger.error(
+        "an alarm is raised",
+        metadata: ["alarm": "\(alarm.type)", "member": "\(alarm.memberID)"]
+      )
+    }
+    for alarm in known.alarms where !alarms.contains(alarm) {
+      logger.notice(
+        "an alarm is disarmed",
+        metadata: ["alarm": "\(alarm.type)", "member": "\(alarm.memberID)"]
+      )
+    }
+    status.publish(alarms)
   }
 
   /// Whoever asked for a full flush is answered once nothing that was applied is only in memory.

@@ -31,6 +31,27 @@ struct ErrorTableTests {
     Row(.compacted, .outOfRange, "etcdserver: mvcc: required revision has been compacted"),
     Row(.futureRevision, .outOfRange, "etcdserver: mvcc: required revision is a future revision"),
     Row(.noSpace, .resourceExhausted, "etcdserver: mvcc: database space exceeded"),
+    Row(
+      .badLeaderTransferee,
+      .failedPrecondition,
+      "etcdserver: bad leader transferee"
+    ),
+    Row(
+      .downgradeVersionFormat,
+      .invalidArgument,
+      "etcdserver: wrong downgrade target version format"
+    ),
+    Row(
+      .downgradeTargetInvalid,
+      .invalidArgument,
+      "etcdserver: invalid downgrade target version"
+    ),
+    Row(
+      .downgradeInProgress,
+      .failedPrecondition,
+      "etcdserver: cluster has a downgrade job in progress"
+    ),
+    Row(.noDowngrade, .failedPrecondition, "etcdserver: no inflight downgrade job"),
     Row(.leaseNotFound, .notFound, "etcdserver: requested lease not found"),
     Row(.leaseExists, .failedPrecondition, "etcdserver: lease already exists"),
     Row(.leaseTimeToLiveTooLarge, .outOfRange, "etcdserver: too large lease TTL"),

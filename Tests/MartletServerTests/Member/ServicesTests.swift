@@ -122,15 +122,6 @@ struct ServicesTests {
       await expectFailure(.unimplemented) {
         _ = try await member.cluster.memberAdd(.init(peerURLs: ["http://a:1"]))
       }
-      await expectFailure(.unimplemented) {
-        _ = try await member.maintenance.moveLeader(.init(targetID: 1))
-      }
-      await expectFailure(.unimplemented) {
-        _ = try await member.maintenance.alarm(.init(action: .activate, alarm: .nospace))
-      }
-      await expectFailure(.unimplemented) {
-        _ = try await member.maintenance.downgrade(.init())
-      }
       _ = try await member.kv.put(.init("a", "1"))
       #expect(try await HealthClient(client).check(.init()).status == .serving)
     }

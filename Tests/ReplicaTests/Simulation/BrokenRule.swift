@@ -64,7 +64,9 @@ final class SimulatedStorage: RevisionStorage {
   var bytesOnDisk: Int { memory.bytesOnDisk }
   var bytesInUse: Int { memory.bytesInUse }
   func copyCompacted(to path: String) throws(StorageError) { try memory.copyCompacted(to: path) }
-  func defragment() throws(StorageError) { try memory.defragment() }
+  func defragment(isCancelled: () -> Bool) throws(StorageError) {
+    try memory.defragment(isCancelled: isCancelled)
+  }
   func install(from path: String) throws(StorageError) { try memory.install(from: path) }
   func dropResidentPages() {}
 }
