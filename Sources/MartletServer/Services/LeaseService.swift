@@ -35,6 +35,7 @@ final class LeaseKeepingService: LeaseService {
     _ call: ServerCall
   ) {
     let view = request.view
+    guard loop.hasRoom(for: WriteCost.leaseBytes, call) else { return }
     // What this member decides must be in the entry, so that all members do the same.
     let secondsMin = loop.shared.settings.leaseSecondsMin
     if view.id != 0 && view.ttl >= secondsMin {

@@ -14,11 +14,14 @@ enum ReadRequest: Sendable {
   case leaseTimes(LeaseID, withKeys: Bool)
   case leaseList
 
+  /// What a request without bytes counts as.
+  private static let smallRequestBytes = 64
+
   /// What the request weighs.
   var byteCount: Int {
     switch self {
     case .range(let bytes), .txn(let bytes): bytes.count
-    case .memberList: 0
+    default: Self.smallRequestBytes
     }
   }
 
