@@ -83,10 +83,12 @@ struct AlarmTests {
 
   @Test("no limit for a negative quota, etcd's for 0")
   func quotaValues() async throws {
-    try await withMember({ $0.quotaBackendBytes = -1 }) { member in
-      #expect(try await member.maintenance.status(.init()).dbSizeQuota == 0)
-      _ = try await member.kv.put(.init("a", "1"))
-    }
+    let folder = try TemporaryFolder()
+    let member = try await TestMember.start(in: folder) { $0.quotaBackendBytes = -1 }
+    #expect(try await member.maintenance.status(.init()).dbSizeQuota == 0)
+    _ = try await member.kv.put(.init("a", "1"))
+    await member.stop()
+    withExtendedLifetime(folder) {}
     try await withMember { member in
       let status = try await member.maintenance.status(.init())
       #expect(status.dbSizeQuota == 2 << 30)
