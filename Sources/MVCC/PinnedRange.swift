@@ -97,10 +97,28 @@ final class PinnedRange {
     return hasMore
   }
 
-  /// Starts anew from the first pair.
-  func rewind() {
-    taken = 0
-    lastKey.removeAll(keepingCapacity: true)
+  /// How many bytes the range's pairs take as fields of a response, and how many pairs there are;
+  /// whether the limit cuts some off. Before the first pair is taken.
+  func measurePairs(
+    _ context: ReadContext
+  ) throws(StoreError) -> (bytes: Int, count: Int, hasMore: Bool) {
+    precondition(taken == 0)
+    var (bytes, count, hasMore) = (0, 0, true)
+    while hasMore && count < limit {
+      hasMore = withSpan { span in
+        context.resolve(span, at: wanted, limit: limit - count, continuing: count > 0)
+      }
+      for position in 0..<context.reader.chunkCount {
+        let key = context.reader.chunk[position]
+        let length =
+          key.pairBytes == 0 || keysOnly
+          ? try context.sentBytes(context.reader.pair(key.main, key.sub), keysOnly: keysOnly)
+          : Int(key.pairBytes)
+        bytes += 1 + ByteWriter.varintLength(UInt64(length)) + length
+      }
+      count += context.reader.chunkCount
+    }
+    return (bytes, count, hasMore)
   }
 
   /// All keys of the range, whatever the limit.

@@ -105,23 +105,18 @@ package final class RangePieces {
     self.header = header
   }
 
-  /// The length of the encoded response in bytes. Visits every pair, and copies none.
+  /// The length of the encoded response in bytes. The index knows the lengths of the newest pairs;
+  /// only others are looked up.
   package func measure(reader: StoreReader) throws(StoreError) -> Int {
-    var length = 0
-    try range.withContext(reader) { context throws(StoreError) in
-      let hasMore = try range.forEachPair(context) { pair throws(StoreError) in
-        let bytes = try context.sentBytes(pair, keysOnly: range.keysOnly)
-        length += 1 + ByteWriter.varintLength(UInt64(bytes)) + bytes
-        return true
-      }
-      let hasRest = hasMore ?? false
-      tail = (hasRest, hasRest ? range.total(context) : range.taken)
+    let bytes = try range.withContext(reader) { context throws(StoreError) in
+      let found = try range.measurePairs(context)
+      tail = (found.hasMore, found.hasMore ? range.total(context) : found.count)
+      return found.bytes
     }
-    range.rewind()
     var ends = ByteWriter(capacity: 128)
     appendHead(to: &ends)
     appendTail(to: &ends)
-    return length + ends.count
+    return bytes + ends.count
   }
 
   /// Appends about `bytesMax` further bytes of the response, and returns whether more follow. With

@@ -65,7 +65,8 @@ struct ReadContext {
       main: change.main,
       sub: change.sub,
       createMain: isNewest ? record.createMain : 0,
-      version: isNewest ? record.version : 0
+      version: isNewest ? record.version : 0,
+      pairBytes: isNewest ? record.pairBytes : 0
     )
   }
 

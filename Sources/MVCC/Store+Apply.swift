@@ -122,7 +122,8 @@ extension Store {
       value: value,
       lease: lease
     )
-    store(parts, isTombstone: false, in: &change)
+    let size = store(parts, isTombstone: false, in: &change)
+    index.noteLastPut(pairBytes: size)
     StoreStatistics.add(1, to: statistics.putCounter)
     if life.hadLease || lease != 0, let leases {
       if life.hadLease { leases.detach(request.key) }
@@ -169,8 +170,13 @@ extension Store {
     if hadLease { leases?.detach(key) }
   }
 
-  /// Encodes a pair into the memtable and notes the change.
-  private func store(_ parts: KeyValueParts, isTombstone: Bool, in change: inout Transaction) {
+  /// Encodes a pair into the memtable and notes the change. Returns the pair's length.
+  @discardableResult
+  private func store(
+    _ parts: KeyValueParts,
+    isTombstone: Bool,
+    in change: inout Transaction
+  ) -> Int {
     let size = parts.encodedSize
     let revision = ChangeRevision(main: change.main, sub: Int64(change.count))
     storage.append(revision, tombstone: isTombstone) { writer in
@@ -191,6 +197,7 @@ extension Store {
       )
     }
     change.count += 1
+    return size
   }
 
   /// Continues the state hash with main (8 bytes), sub (8), tag (8), all little endian, and `bytes`.

@@ -64,6 +64,8 @@ struct ResolvedKey {
   /// Where the key's life began, and its version; 0 when only the stored pair says.
   var createMain: Int64
   var version: Int64
+  /// The length of the encoded pair; 0 when only the stored pair says.
+  var pairBytes: UInt32
 }
 
 /// A pair that waits to be sorted.

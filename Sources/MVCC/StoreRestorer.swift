@@ -33,6 +33,7 @@ enum StoreRestorer {
         KeyChange(main: revision.main, sub: sub, isTombstone: isTombstone),
         createMain: pair.createRevision,
         version: pair.version,
+        pairBytes: encoded.count,
         hasLease: pair.lease != 0
       )
       // In ascending order of revision, so what stays attached is what the newest ones say.

@@ -14,9 +14,11 @@ extension KeyIndex {
       let record = insert(key)
       record.append(change, createMain: main, version: 1)
       record.hasLease = hasLease
+      lastPut = record
       return (main, 1, false)
     }
     let record = place.leaf.record(place.position)
+    lastPut = record
     let hadLease = record.hasLease
     if record.isLive {
       record.append(change, createMain: record.createMain, version: record.version + 1)
@@ -26,6 +28,12 @@ extension KeyIndex {
     }
     record.hasLease = hasLease
     return (record.createMain, record.version, hadLease)
+  }
+
+  /// Notes how long the encoded pair of the put just noted is, in bytes. What knows the lengths of
+  /// pairs can tell the length of a response without looking at them.
+  package func noteLastPut(pairBytes: Int) {
+    lastPut?.pairBytes = UInt32(pairBytes)
   }
 
   /// Notes that `key`, which must be live, was deleted. Returns whether it was on a lease.
@@ -53,6 +61,7 @@ extension KeyIndex {
     _ change: KeyChange,
     createMain: Int64,
     version: Int64,
+    pairBytes: Int,
     hasLease: Bool
   ) -> Bool {
     let place = descend(key)
@@ -61,6 +70,7 @@ extension KeyIndex {
       let wasLive = record.isLive
       let hadLease = record.hasLease
       record.append(change, createMain: createMain, version: version)
+      record.pairBytes = change.isTombstone ? 0 : UInt32(pairBytes)
       record.hasLease = hasLease
       if wasLive != record.isLive {
         setLive(record.isLive, leaf: place.leaf, position: place.position)
@@ -69,6 +79,7 @@ extension KeyIndex {
     }
     let record = insert(key)
     record.append(change, createMain: createMain, version: version)
+    record.pairBytes = change.isTombstone ? 0 : UInt32(pairBytes)
     record.hasLease = hasLease
     if change.isTombstone {
       let again = descend(key)

@@ -15,6 +15,8 @@ package final class KeyIndex {
   package internal(set) var liveCount = 0
   /// Bytes held by nodes.
   var nodeBytes = 0
+  /// The record that the last `put` changed, until the next change of the index.
+  var lastPut: KeyRecord?
 
   /// The inner nodes that the last descent went through, from the root, and which child it took.
   let pathNodes: UnsafeMutablePointer<IndexNode>

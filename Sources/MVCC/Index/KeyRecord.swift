@@ -72,10 +72,11 @@ struct KeyPointer {
 ///     16  modMain      main revision of the newest change
 ///     24  version      puts in the current life; 0 when the key is deleted
 ///     32  modSub       sub-revision of the newest change
-///     36  tag          key length << 2 | lease << 1 | live
-///     40  the key's bytes
+///     36  pairBytes    length of the newest change's encoded pair; 0 when the key is deleted
+///     40  tag          key length << 2 | lease << 1 | live
+///     44  the key's bytes
 struct KeyRecord {
-  static let headerBytes = 40
+  static let headerBytes = 44
   private static let liveFlag: UInt32 = 1
   private static let leaseFlag: UInt32 = 2
 
@@ -88,7 +89,7 @@ struct KeyRecord {
 
   static func make(_ key: UnsafeRawBufferPointer, in slab: KeySlab) -> KeyRecord {
     let block = slab.allocate(headerBytes + key.count)
-    block.initializeMemory(as: UInt64.self, repeating: 0, count: headerBytes / 8)
+    block.initializeMemory(as: UInt32.self, repeating: 0, count: headerBytes / 4)
     let record = KeyRecord(KeyPointer(start: block + headerBytes))
     record.pointer.tag = KeyPointer.makeTag(count: key.count)
     if let base = key.baseAddress {
@@ -144,6 +145,12 @@ struct KeyRecord {
   }
 
   @inline(__always)
+  var pairBytes: UInt32 {
+    get { base.load(fromByteOffset: 36, as: UInt32.self) }
+    nonmutating set { base.storeBytes(of: newValue, toByteOffset: 36, as: UInt32.self) }
+  }
+
+  @inline(__always)
   var isLive: Bool {
     get { pointer.tag & Self.liveFlag != 0 }
     nonmutating set {
@@ -179,6 +186,7 @@ struct KeyRecord {
     modSub = change.sub
     self.createMain = createMain
     self.version = version
+    pairBytes = 0
     isLive = !change.isTombstone
   }
 
