@@ -30,6 +30,7 @@ let strict: [SwiftSetting] =
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
@@ -121,7 +122,7 @@ let package = Package(
     ),
     .target(
       name: "TLS",
-      dependencies: ["Base", nioCore, nioSSL, x509, asn1, crypto, logging],
+      dependencies: ["Base", nioCore, nioTLS, nioSSL, x509, asn1, crypto, logging],
       swiftSettings: strict
     ),
     .target(name: "Prometheus", dependencies: ["Base", metrics], swiftSettings: strict),

@@ -23,7 +23,7 @@ import Testing
     "Replica": [
       "Base", "Proto", "Raft", "MVCC", "Lease", "Auth", "Membership", "Log", "Storage",
     ],
-    "TLS": ["Base", "NIOCore", "NIOSSL", "X509", "SwiftASN1", "Crypto", "Logging"],
+    "TLS": ["Base", "NIOCore", "NIOTLS", "NIOSSL", "X509", "SwiftASN1", "Crypto", "Logging"],
     "Prometheus": ["Base", "CoreMetrics"],
     "JSONGateway": ["Base", "Proto", "RPC"],
     "MartletServer": [
@@ -38,7 +38,9 @@ import Testing
   ]
 
   /// Modules that come with the toolchain. The pure core below may not even use Foundation.
-  static let toolchain: Set<String> = ["Glibc", "Synchronization", "Foundation", "Dispatch"]
+  static let toolchain: Set<String> = [
+    "Glibc", "Synchronization", "Foundation", "FoundationEssentials", "Dispatch",
+  ]
 
   /// Targets that stay free of Foundation, clocks aside: they are the deterministic core and the
   /// hot path.
