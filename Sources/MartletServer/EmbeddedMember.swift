@@ -28,6 +28,11 @@ public final class EmbeddedMember: Sendable {
   /// Where clients reach the member: what was bound, so that a configured port 0 is the one that
   /// the system chose. As `127.0.0.1:2379`.
   public let clientAddresses: [String]
+  /// The same of the addresses that serve only plain HTTP, and only metrics and health checks.
+  public let clientHTTPAddresses: [String]
+  public let metricsAddresses: [String]
+  /// Looks for changes of the files of TLS.
+  private let tlsWatch: Task<Void, Never>
 
   /// How long `stop` waits for calls under way.
   public static let drainSeconds: Int64 = 5
@@ -40,7 +45,7 @@ public final class EmbeddedMember: Sendable {
     runtime: MemberRuntime,
     server: RPCServer,
     group: MultiThreadedEventLoopGroup,
-    clientAddresses: [String],
+    bound: ClientListeners.Bound,
     compaction: AutoCompaction?,
     health: HealthStatus,
     logger: Logger
@@ -48,7 +53,10 @@ public final class EmbeddedMember: Sendable {
     self.runtime = runtime
     self.server = server
     self.group = group
-    self.clientAddresses = clientAddresses
+    clientAddresses = bound.client
+    clientHTTPAddresses = bound.http
+    metricsAddresses = bound.metrics
+    tlsWatch = Task { await runtime.watchTLSFiles() }
     self.compaction = compaction
     self.health = health
     self.logger = logger
@@ -67,7 +75,7 @@ public final class EmbeddedMember: Sendable {
       let runtime = try MemberRuntime(resolved, loopCount: eventLoopCount, logger: logger)
       do {
         let health = HealthStatus()
-        let (server, addresses) = try await runtime.serve(on: group, resolved, health: health)
+        let (server, bound) = try await runtime.serve(on: group, resolved, health: health)
         health.setAll(.serving)
         let context = runtime.context
         logger.notice(
@@ -75,14 +83,14 @@ public final class EmbeddedMember: Sendable {
           metadata: [
             "martlet": "\(Version.martlet)", "name": "\(configuration.name)",
             "member": "\(context.memberID)", "cluster": "\(context.clusterID)",
-            "addresses": "\(addresses.joined(separator: ","))",
+            "addresses": "\(bound.client.joined(separator: ","))",
           ]
         )
         return EmbeddedMember(
           runtime: runtime,
           server: server,
           group: group,
-          clientAddresses: addresses,
+          bound: bound,
           compaction: resolved.compaction.map { AutoCompaction($0, member: context) },
           health: health,
           logger: logger
@@ -111,6 +119,7 @@ public final class EmbeddedMember: Sendable {
   public func stop() async {
     guard !isStopped.exchange(true, ordering: .relaxed) else { return }
     logger.notice("stopping")
+    tlsWatch.cancel()
     runtime.context.willStop()
     health.setAll(.notServing)
     compaction?.cancel()

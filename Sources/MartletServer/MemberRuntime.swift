@@ -9,6 +9,7 @@ import RPC
 import Raft
 import Replica
 import Storage
+import TLS
 
 /// The threads and files of one running member, put together.
 ///
@@ -22,6 +23,7 @@ final class MemberRuntime: Sendable {
   private let loops: LoopTable
   private let fatal: FailureLatch
   private let reclaimer: SpaceReclaimer
+  private let tls: ServerTLS?
 
   /// How many threads read for the event loops.
   private static let readerThreads = 2
@@ -29,7 +31,17 @@ final class MemberRuntime: Sendable {
   private static let readyPollMilliseconds = 2
 
   init(_ configuration: ResolvedConfiguration, loopCount: Int, logger: Logger) throws {
+    let isAutomatic = configuration.security?.automatic != nil
+    let filedTLS = isAutomatic ? nil : try configuration.makeTLS(logger: logger)
     let opened = try OpenedMember(configuration, loopCount: loopCount, logger: logger)
+    do {
+      // A certificate that is made here is kept in the directory, which is ours from here on.
+      tls = isAutomatic ? try configuration.makeTLS(logger: logger) : filedTLS
+    } catch {
+      opened.base.close()
+      opened.directory.close()
+      throw error
+    }
     let (store, storage, log) = (opened.store, opened.storage, opened.log)
     let status = PublishedStatus(members: opened.machine.members)
     let (disk, loops, fatal, gate) = (DiskMetrics(), LoopTable(), FailureLatch(), AdmissionGate())
@@ -80,20 +92,26 @@ final class MemberRuntime: Sendable {
     )
   }
 
+  /// Looks at the files of TLS for changes, until the task is cancelled.
+  func watchTLSFiles() async {
+    await tls?.watchFiles()
+  }
+
   /// Registers the services on every event loop and binds the client addresses. Returns the
   /// server and what was bound.
   func serve(
     on group: MultiThreadedEventLoopGroup,
     _ configuration: ResolvedConfiguration,
     health: HealthStatus
-  ) async throws -> (server: RPCServer, addresses: [String]) {
+  ) async throws -> (server: RPCServer, bound: ClientListeners.Bound) {
+    let endpoints = OperatorEndpoints(
+      member: context,
+      metrics: MetricsPage(member: context, disk: disk, loops: loops)
+    )
     let server = RPCServer(
       group: group,
       configuration: Self.serverConfiguration(configuration.source),
-      httpHandler: OperatorEndpoints(
-        member: context,
-        metrics: MetricsPage(member: context, disk: disk, loops: loops)
-      )
+      httpHandler: endpoints
     )
     loops.install(
       server.loops.enumerated().map { number, calls in
@@ -104,20 +122,16 @@ final class MemberRuntime: Sendable {
       try await loop.eventLoop.submit { Self.register(loop, health) }.get()
     }
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
-    var addresses: [String] = []
-    for url in configuration.clientListeners {
-      let address: RPCAddress =
-        url.isUnixSocket ? .unix(path: url.host) : .host(url.host, port: Int(url.port))
-      do {
-        let bound = try await server.listen(on: address)
-        addresses.append(
-          url.isUnixSocket ? "unix:\(url.host)" : "\(url.host):\(bound?.port ?? Int(url.port))"
-        )
-      } catch {
-        throw StartError.listen(address: url.description, reason: "\(error)")
-      }
+    for warning in configuration.transportSecurityWarnings {
+      context.logger.warning("\(warning)")
     }
-    return (server, addresses)
+    let listeners = ClientListeners(
+      server: server,
+      configuration: configuration,
+      tls: tls,
+      metricsHandler: endpoints
+    )
+    return (server, try await listeners.bind())
   }
 
   /// As etcd has it: five seconds for disk and peers, and two elections.

@@ -28,6 +28,12 @@ package struct ServerURL: Hashable, Comparable, Sendable, CustomStringConvertibl
   /// Whether the address is a unix socket and `host` its path.
   package var isUnixSocket: Bool { scheme == .unix || scheme == .unixs }
 
+  /// Whether both URLs name one socket; port 0 is a new one each time.
+  package func sharesAddress(with other: ServerURL) -> Bool {
+    isUnixSocket == other.isUnixSocket && host == other.host && port == other.port
+      && (isUnixSocket || port != 0)
+  }
+
   package static func < (left: ServerURL, right: ServerURL) -> Bool {
     left.description < right.description
   }

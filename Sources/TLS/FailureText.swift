@@ -13,10 +13,9 @@ enum FailureText {
     }
   }
 
-  /// Whether a key was refused because it belongs to another certificate.
+  /// Whether a key that could be read was refused: it belongs to another certificate.
   static func isMismatch(_ error: any Error) -> Bool {
-    let text = text(error)
-    return text.contains("key values mismatch") || text.contains("key type mismatch")
+    if case NIOSSLError.failedToLoadPrivateKey = error { true } else { false }
   }
 
   /// Whether the peer merely went away, or was none: a look whether the port is open.

@@ -39,7 +39,7 @@ final class RefusalLog: Sendable {
     logger.info(
       "TLS connection refused",
       metadata: [
-        "peer": "\(channel.remoteAddress?.description ?? "unknown")", "cause": "\(reason)",
+        "peer": "\(Self.peer(channel))", "cause": "\(reason)",
         "unsaid": "\(suppressed)",
       ]
     )
@@ -48,7 +48,13 @@ final class RefusalLog: Sendable {
   func departed(_ channel: any Channel) {
     logger.debug(
       "connection closed before its TLS handshake was done",
-      metadata: ["peer": "\(channel.remoteAddress?.description ?? "unknown")"]
+      metadata: ["peer": "\(Self.peer(channel))"]
     )
+  }
+
+  private static func peer(_ channel: any Channel) -> String {
+    guard let address = channel.remoteAddress, let ip = address.ipAddress, let port = address.port
+    else { return "unknown" }
+    return ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)"
   }
 }

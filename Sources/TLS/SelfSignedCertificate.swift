@@ -17,6 +17,8 @@ package enum SelfSignedCertificate {
   /// How many years a certificate may be made for.
   package static let validityYearsMax = 1000
 
+  /// How far behind ours a client's clock may be when a certificate has just been made.
+  private static let clockDifferenceSecondsMax: TimeInterval = 300
   private static let secondsPerYear: TimeInterval = 365 * 86_400
 
   /// Finds or makes the files in `directory`, which is made too when missing. They are made anew when
@@ -39,7 +41,11 @@ package enum SelfSignedCertificate {
     try TLSFiles.makeDirectories(directory)
     let (certificate, key): (String, String)
     do {
-      (certificate, key) = try make(names, now, now + secondsPerYear * Double(validityYears))
+      (certificate, key) = try make(
+        names,
+        now - clockDifferenceSecondsMax,
+        now + secondsPerYear * Double(validityYears)
+      )
     } catch {
       throw .failed("cannot make a certificate: \(error)")
     }

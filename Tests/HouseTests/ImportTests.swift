@@ -93,7 +93,7 @@ import Testing
       for module in Self.imports(of: try String(contentsOf: file, encoding: .utf8)) {
         let isToolchain =
           Self.toolchain.contains(module)
-          && !(module == "Foundation" && Self.withoutFoundation.contains(target))
+          && !(module.hasPrefix("Foundation") && Self.withoutFoundation.contains(target))
         #expect(
           allowed.contains(module) || isToolchain,
           "\(file.lastPathComponent) of \(target) imports \(module)"

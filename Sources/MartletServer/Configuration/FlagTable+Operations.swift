@@ -21,7 +21,6 @@ extension FlagTable {
       .list(\.listenMetricsURLs),
       "",
       .monitoring,
-      .acceptedWithoutEffect,
       "URLs of their own for the metrics and health checks."
     ),
     Flag(

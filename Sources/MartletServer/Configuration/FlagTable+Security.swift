@@ -1,14 +1,39 @@
 extension FlagTable {
   static let security: [Flag] = [
-    tls("cert-file", help: "Certificate of the server for clients."),
-    tls("key-file", help: "Key of that certificate."),
-    tls("client-cert-auth", .bool(nil), "false", help: "Asks clients for a certificate."),
-    tls("client-cert-file", help: "Certificate for the server's own calls as a client."),
+    works("cert-file", .text(\.clientTLS.certificateFile), help: "Certificate of the server."),
+    works("key-file", .text(\.clientTLS.keyFile), help: "Key of that certificate."),
+    works(
+      "client-cert-auth",
+      .bool(\.clientTLS.requiresClientCertificate),
+      "false",
+      help: "Asks clients for a certificate; its common name is their user."
+    ),
+    tls(
+      "client-cert-file",
+      help: "For calls to itself as a client, which this server never makes."
+    ),
     tls("client-key-file", help: "Key of that certificate."),
-    tls("client-crl-file", help: "List of revoked client certificates."),
-    tls("client-cert-allowed-hostname", help: "Host name that a client certificate must have."),
-    tls("trusted-ca-file", help: "Authorities that sign client certificates."),
-    tls("auto-tls", .bool(nil), "false", help: "Makes a certificate for clients itself."),
+    works(
+      "client-crl-file",
+      .text(\.clientTLS.revocationFile),
+      help: "List of revoked client certificates."
+    ),
+    works(
+      "client-cert-allowed-hostname",
+      .list(\.clientTLS.allowedClientHostNames),
+      help: "Host names, of which a client certificate must have one."
+    ),
+    works(
+      "trusted-ca-file",
+      .text(\.clientTLS.trustedCAFile),
+      help: "Authorities that sign client certificates; clients must show one."
+    ),
+    works(
+      "auto-tls",
+      .bool(\.clientTLS.isAutomatic),
+      "false",
+      help: "Makes a certificate for clients itself."
+    ),
     tls("peer-cert-file", help: "Certificate for other members."),
     tls("peer-key-file", help: "Key of that certificate."),
     tls("peer-client-cert-auth", .bool(nil), "false", help: "Asks members for a certificate."),
@@ -25,18 +50,40 @@ extension FlagTable {
       "false",
       help: "Does not compare a member's address with its certificate."
     ),
-    tls(
+    works(
       "self-signed-cert-validity",
-      .integer(nil),
+      .integer(\.clientTLS.selfSignedValidityYears),
       "1",
       help: "Years for which a certificate made here is valid."
     ),
-    tls("cipher-suites", .list(nil), help: "TLS cipher suites, with commas."),
-    tls("tls-min-version", .choice(tlsVersions, nil), "TLS1.2", help: "Oldest TLS version."),
-    tls("tls-max-version", .choice(tlsVersions, nil), help: "Newest TLS version."),
+    works(
+      "cipher-suites",
+      .list(\.clientTLS.cipherSuites),
+      help: "TLS cipher suites by Go's names, with commas."
+    ),
+    works(
+      "tls-min-version",
+      .choice(tlsVersions, \.clientTLS.oldestVersion),
+      "TLS1.2",
+      help: "Oldest TLS version."
+    ),
+    works(
+      "tls-max-version",
+      .choice(tlsVersions, \.clientTLS.newestVersion),
+      help: "Newest TLS version."
+    ),
     tls("cors", .list(nil), "*", help: "Origins that browsers may come from."),
     tls("host-whitelist", .list(nil), "*", help: "Host names that HTTP requests may ask for."),
   ]
+
+  private static func works(
+    _ name: String,
+    _ kind: Flag.Kind,
+    _ defaultText: String = "",
+    help: String
+  ) -> Flag {
+    Flag(name, kind, defaultText, .security, help)
+  }
 
   private static let tlsVersions = ["", "TLS1.2", "TLS1.3"]
 

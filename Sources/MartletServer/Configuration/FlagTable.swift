@@ -94,15 +94,14 @@ package enum FlagTable {
         .list(\.listenClientURLs),
         "http://localhost:2379",
         .member,
-        "URLs to listen on for clients: http://IP:port or unix://path."
+        "URLs to listen on for clients: http(s)://IP:port or unix(s)://path."
       ),
       Flag(
         "listen-client-http-urls",
-        .list(nil),
+        .list(\.listenClientHTTPURLs),
         "",
         .member,
-        .acceptedWithoutEffect,
-        "URLs of their own for clients that speak HTTP/1."
+        "URLs of their own for plain HTTP; the client URLs then serve only gRPC."
       ),
       Flag(
         "quota-backend-bytes",
@@ -158,7 +157,6 @@ package enum FlagTable {
         .bool(\.socketReusePort),
         "false",
         .member,
-        .acceptedWithoutEffect,
         "Lets several processes listen on one port (SO_REUSEPORT)."
       ),
       Flag(

@@ -6,6 +6,11 @@ package struct ResolvedConfiguration: Sendable {
   /// Where the data is kept; never empty.
   package let dataDirectoryPath: String
   package let clientListeners: [ServerURL]
+  /// Not empty: these serve plain HTTP, and `clientListeners` do not.
+  package let clientHTTPListeners: [ServerURL]
+  package let metricsListeners: [ServerURL]
+  /// None when there is no TLS.
+  package let security: TransportSecurityPlan?
   package let peerListeners: [ServerURL]
   package let advertiseClientURLs: [ServerURL]
   package let advertisePeerURLs: [ServerURL]
@@ -35,12 +40,16 @@ extension ServerConfiguration {
     try checkNumbers()
     try checkUnbuilt()
     let clientListeners = try Self.listeners(listenClientURLs, of: "listen-client-urls")
-    for url in clientListeners where url.isSecure {
+    let httpListeners =
+      try listenClientHTTPURLs.isEmpty
+      ? [] : Self.listeners(listenClientHTTPURLs, of: "listen-client-http-urls")
+    for url in httpListeners where clientListeners.contains(where: { $0.sharesAddress(with: url) })
+    {
       throw .invalid(
-        "--listen-client-urls: TLS is not built yet, so \(url) cannot be served; use http://."
+        "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url \(url)."
       )
     }
-    _ =
+    let metricsListeners =
       try listenMetricsURLs.isEmpty
       ? [] : Self.listeners(listenMetricsURLs, of: "listen-metrics-urls")
     let advertisePeerURLs = try Self.urls(
@@ -52,6 +61,9 @@ extension ServerConfiguration {
       source: self,
       dataDirectoryPath: dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory,
       clientListeners: clientListeners,
+      clientHTTPListeners: httpListeners,
+      metricsListeners: metricsListeners,
+      security: try transportSecurity(clientListeners + httpListeners + metricsListeners),
       peerListeners: try Self.listeners(listenPeerURLs, of: "listen-peer-urls"),
       advertiseClientURLs: try Self.urls(advertiseClientURLs, of: "advertise-client-urls"),
       advertisePeerURLs: advertisePeerURLs,

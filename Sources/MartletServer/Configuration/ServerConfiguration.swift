@@ -21,8 +21,13 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var initialElectionTickAdvance = true
   public var listenPeerURLs = ["http://localhost:2380"]
   public var listenClientURLs = ["http://localhost:2379"]
+  /// Where plain HTTP is served, the JSON gateway with it; the other client addresses then serve
+  /// only gRPC. None: all client addresses serve both.
+  public var listenClientHTTPURLs: [String] = []
   /// Where `/metrics` and the health checks are served besides the client addresses.
   public var listenMetricsURLs: [String] = []
+  /// TLS of the addresses above whose URLs are https:// or unixs://.
+  public var clientTLS = ClientTransportSecurity()
   /// The size of the store, in bytes, at which writes are refused: 0 means the default of
   /// 2 GiB, a negative number none.
   public var quotaBackendBytes = 0

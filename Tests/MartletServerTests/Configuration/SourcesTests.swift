@@ -86,8 +86,10 @@ struct ConfigurationFileTests {
           reuse-port: true
         client-transport-security:
           cert-file: /c.pem
+          key-file: /ck.pem
           client-cert-auth: false
           trusted-ca-file:
+          crl-file: /crl.pem
         peer-transport-security:
           key-file: /k.pem
         feature-gates:
@@ -105,12 +107,15 @@ struct ConfigurationFileTests {
     #expect(!configuration.strictReconfigCheck)
     #expect(configuration.logOutputs == ["stderr", "/tmp/martlet.log"])
     #expect(configuration.socketReusePort)
+    #expect(configuration.clientTLS.certificateFile == "/c.pem")
+    #expect(configuration.clientTLS.keyFile == "/ck.pem")
+    #expect(configuration.clientTLS.revocationFile == "/crl.pem")
     #expect(configuration.featureGates == ["LeaseCheckpoint=true"])
     let resolved = try configuration.resolve()
     #expect(resolved.compaction == .revision(count: 1000))
     #expect(resolved.dataDirectoryPath == "/var/lib/martlet")
     let settings = Set(loaded.notices.map(\.setting))
-    #expect(settings.isSuperset(of: ["cert-file", "peer-key-file", "feature-gates"]))
+    #expect(settings.isSuperset(of: ["peer-key-file", "feature-gates"]))
     #expect(!settings.contains("client-cert-auth"), "set to its default")
   }
 

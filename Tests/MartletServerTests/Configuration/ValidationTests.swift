@@ -23,7 +23,7 @@ struct ValidationTests {
       (["--listen-client-urls=http://127.0.0.1:1"], "--advertise-client-urls is needed"),
       (["--listen-client-urls=http://example.com:1", clients], "expected an IP address"),
       (["--listen-client-urls=http://:1", clients], "expected an IP address"),
-      (["--listen-client-urls=https://127.0.0.1:1", clients], "TLS is not built yet"),
+      (["--listen-client-urls=https://127.0.0.1:1", clients], "TLS key/cert (--cert-file, --key-file) must be provided"),
       (["--listen-client-urls=http://127.0.0.1", clients], "port is missing"),
       (["--listen-client-urls=http://127.0.0.1:1/x", clients], "must not contain a path"),
       (["--listen-client-urls=", clients], "no URL given"),
