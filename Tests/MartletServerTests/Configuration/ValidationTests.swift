@@ -23,7 +23,25 @@ struct ValidationTests {
       (["--listen-client-urls=http://127.0.0.1:1"], "--advertise-client-urls is needed"),
       (["--listen-client-urls=http://example.com:1", clients], "expected an IP address"),
       (["--listen-client-urls=http://:1", clients], "expected an IP address"),
-      (["--listen-client-urls=https://127.0.0.1:1", clients], "TLS key/cert (--cert-file, --key-file) must be provided"),
+      (
+        ["--listen-client-urls=https://127.0.0.1:1", clients],
+        "TLS key/cert (--cert-file, --key-file) must be provided"
+      ),
+      (["--listen-metrics-urls=https://127.0.0.1:1"], "must be provided"),
+      (["--cert-file=/c"], "--cert-file and --key-file must be given together"),
+      (["--key-file=/k"], "--cert-file and --key-file must be given together"),
+      (["--cipher-suites=NOPE"], "unexpected TLS cipher suite \"NOPE\""),
+      (["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"], "is broken and not supported"),
+      (["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "newer than the newest"),
+      (
+        ["--tls-min-version=TLS1.3", "--cipher-suites=TLS_RSA_WITH_AES_128_GCM_SHA256"],
+        "cannot be chosen"
+      ),
+      (["--self-signed-cert-validity=0"], "--self-signed-cert-validity must be from 1"),
+      (
+        ["--listen-client-http-urls=http://localhost:2379"],
+        "cannot bind both --listen-client-urls and --listen-client-http-urls"
+      ),
       (["--listen-client-urls=http://127.0.0.1", clients], "port is missing"),
       (["--listen-client-urls=http://127.0.0.1:1/x", clients], "must not contain a path"),
       (["--listen-client-urls=", clients], "no URL given"),
