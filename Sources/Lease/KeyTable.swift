@@ -176,12 +176,16 @@ final class KeyTable {
 package final class LeaseKeys: @unchecked Sendable {
   // Safe to share: nothing changes after `init`.
 
-  /// Valid while this object lives.
-  package let ascending: [UnsafeRawBufferPointer]
+  private let ascending: [UnsafeRawBufferPointer]
 
   /// Takes ownership of memory from `malloc`.
   init(owning keys: [UnsafeRawBufferPointer]) {
     ascending = keys.count < 2 ? keys : keys.sorted { compareBytes($0, $1) < 0 }
+  }
+
+  /// Calls `body` with the keys, which are valid only during the call.
+  package func withKeys<Result>(_ body: ([UnsafeRawBufferPointer]) -> Result) -> Result {
+    withExtendedLifetime(self) { body(ascending) }
   }
 
   deinit {

@@ -68,7 +68,7 @@ extension LeaseRegistry {
       while let first = state.heap.first, first.time <= now, expired.count < leasesMax,
         keys < keysMax, moves < Self.movesMax
       {
-        if state[first.slot].expiry > now {
+        if state[first.slot].expiry > first.time {
           state.heap.updateFirst(&state.slots)
           moves += 1
           continue

@@ -60,6 +60,11 @@ extension LeaseRegistry {
     }
   }
 
+  /// What the log says of a lease; nil when there is none.
+  package func stored(_ lease: LeaseID) -> StoredLease? {
+    withState { state in state.slot(of: lease).map { state[$0].stored } }
+  }
+
   /// Copies of the keys on a lease, in ascending order; none for an unknown one.
   package func keys(of lease: LeaseID) -> [[UInt8]] {
     withState { state in

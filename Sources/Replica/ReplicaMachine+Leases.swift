@@ -71,7 +71,7 @@ extension ReplicaMachine {
   ) {
     reply(to: handle) { (reply: inout ByteWriter) throws(RequestError) in
       guard let keys = leases.revoke(LeaseID(revoke.id)) else { throw .leaseNotFound }
-      store.delete(keys.ascending)
+      keys.withKeys { store.delete($0) }
       header.write(revision: store.appliedRevision, into: &reply)
     }
   }
@@ -94,7 +94,7 @@ extension ReplicaMachine {
       guard let keys = leases.expire(LeaseID(lease), asOf: LogIndex(expiry.appliedIndex)) else {
         continue
       }
-      store.delete(keys.ascending)
+      keys.withKeys { store.delete($0) }
     }
   }
 }

@@ -1,4 +1,5 @@
 import Base
+import Lease
 import MVCC
 import Membership
 import Proto
@@ -43,14 +44,17 @@ final class DirectMember {
       clientURLs: ["http://localhost:2379"]
     )
     configure(&configuration)
-    store = try Store(storage: TieredStorage(over: MemoryStorage(disk: disk)))
+    let storage = TieredStorage(over: MemoryStorage(disk: disk))
+    let leases = LeaseRegistry()
+    try leases.restore(from: storage)
+    store = try Store(storage: storage, leases: leases)
     let stored = StoredMetadata(founding: members)
     var restored = RestoredState()
     restored.confState = stored.applied.confState
     machine = try ReplicaMachine(
       configuration,
       store: store,
-      tables: ReplicatedTables(members: members),
+      tables: ReplicatedTables(members: members, leases: leases),
       restored: restored,
       appliedTerm: .zero,
       seed: 1

@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Proto
 import Replica
 
@@ -13,12 +14,14 @@ struct Model {
   private(set) var history: [(key: [UInt8], versions: [Version])] = []
   private(set) var current: Int64 = 1
   private(set) var compacted: Int64 = -1
+  /// By ID: what was granted and when, and what is left as of the last checkpoint.
+  private(set) var leases: [Int64: StoredLease] = [:]
 
   private func position(of key: [UInt8]) -> Int {
     history.firstIndex { !$0.key.lexicographicallyPrecedes(key) } ?? history.count
   }
 
-  private mutating func note(_ key: [UInt8], _ version: Version) {
+  fileprivate mutating func note(_ key: [UInt8], _ version: Version) {
     let place = position(of: key)
     if place == history.count || history[place].key != key {
       history.insert((key, []), at: place)
@@ -68,7 +71,8 @@ struct Model {
           createRevision: previous?.createRevision ?? main,
           modRevision: main,
           version: (previous?.version ?? 0) + 1,
-          value: request.value
+          value: request.value,
+          lease: request.lease
         )
       )
     )
@@ -93,7 +97,14 @@ struct Model {
 
 // What a request does and is answered. Headers hold the revision only.
 extension Model {
-  mutating func apply(_ request: Etcdserverpb.PutRequest) -> Etcdserverpb.PutResponse {
+  private func checkLease(_ request: Etcdserverpb.PutRequest) throws(RequestError) {
+    if request.lease != 0 && leases[request.lease] == nil { throw .leaseNotFound }
+  }
+
+  mutating func apply(
+    _ request: Etcdserverpb.PutRequest
+  ) throws(RequestError) -> Etcdserverpb.PutResponse {
+    try checkLease(request)
     current += 1
     return put(request, current)
   }
@@ -116,9 +127,14 @@ extension Model {
     return Etcdserverpb.CompactionResponse(header: Etcdserverpb.ResponseHeader(revision: current))
   }
 
-  mutating func apply(_ request: Etcdserverpb.TxnRequest) -> Etcdserverpb.TxnResponse {
+  mutating func apply(
+    _ request: Etcdserverpb.TxnRequest
+  ) throws(RequestError) -> Etcdserverpb.TxnResponse {
     let main = current + 1
     let succeeded = request.compare.allSatisfy(holds)
+    for operation in succeeded ? request.success : request.failure {
+      if case .requestPut(let put) = operation.request { try checkLease(put) }
+    }
     var response = Etcdserverpb.TxnResponse()
     response.succeeded = succeeded
     var now = current
@@ -161,5 +177,62 @@ extension Model {
       return pair.map { ($0.value == given) == (compare.result == .equal) } ?? false
     default: preconditionFailure("the simulation makes no such compare")
     }
+  }
+}
+
+// Leases.
+extension Model {
+  private var header: Etcdserverpb.ResponseHeader {
+    Etcdserverpb.ResponseHeader(revision: current)
+  }
+
+  /// The keys on a lease, in order.
+  func keys(on lease: Int64) -> [[UInt8]] {
+    pairs([0], [0], at: current).filter { $0.lease == lease }.map(\.key)
+  }
+
+  mutating func apply(
+    _ request: Etcdserverpb.LeaseGrantRequest,
+    at index: UInt64
+  ) throws(RequestError) -> Etcdserverpb.LeaseGrantResponse {
+    if request.ttl > 9_000_000_000 { throw .leaseTimeToLiveTooLarge }
+    if leases[request.id] != nil { throw .leaseExists }
+    leases[request.id] = StoredLease(
+      id: LeaseID(request.id),
+      grantedSeconds: request.ttl,
+      grantedAt: LogIndex(index)
+    )
+    return Etcdserverpb.LeaseGrantResponse(header: header, id: request.id, ttl: request.ttl)
+  }
+
+  mutating func apply(
+    _ request: Etcdserverpb.LeaseRevokeRequest
+  ) throws(RequestError) -> Etcdserverpb.LeaseRevokeResponse {
+    if leases[request.id] == nil { throw .leaseNotFound }
+    end(request.id)
+    return Etcdserverpb.LeaseRevokeResponse(header: header)
+  }
+
+  mutating func apply(
+    _ checkpoints: [Etcdserverpb.LeaseCheckpoint]
+  ) -> Etcdserverpb.LeaseCheckpointResponse {
+    for checkpoint in checkpoints {
+      leases[checkpoint.id]?.remainingSeconds = checkpoint.remainingTTL
+    }
+    return Etcdserverpb.LeaseCheckpointResponse(header: header)
+  }
+
+  /// Whether a lease is there, and was when the entry `index` had been applied.
+  func isMeant(_ lease: Int64, _ index: UInt64) -> Bool {
+    leases[lease].map { $0.grantedAt.rawValue <= index } ?? false
+  }
+
+  /// Removes a lease and its keys: one revision, or none.
+  mutating func end(_ lease: Int64) {
+    let keys = keys(on: lease)
+    leases[lease] = nil
+    guard !keys.isEmpty else { return }
+    current += 1
+    for key in keys { note(key, Version(main: current, pair: nil)) }
   }
 }

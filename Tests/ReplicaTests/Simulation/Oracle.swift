@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Log
 import MVCC
 import Proto
@@ -29,14 +30,21 @@ final class Oracle {
   private(set) var model = Model()
   /// By call, for every request applied so far.
   private(set) var outcomes: [UInt64: (index: UInt64, outcome: Outcome)] = [:]
+  /// How many leases have expired.
+  private(set) var expired = 0
   let store: Store
+  /// Until when each lease was promised to live, by the simulated clock.
+  var promises: [Int64: UInt64] = [:]
+  /// The simulated clock.
+  var now: UInt64 = 0
+  private let leases = LeaseRegistry()
   private let arena = Arena()
   private var entries: [UInt64: RecoveredEntry] = [:]
   private var lastCall: UInt64 = 0
   private var refused: Set<UInt64> = []
 
   init() throws {
-    store = try Store(storage: TieredStorage(over: MemoryStorage()))
+    store = try Store(storage: TieredStorage(over: MemoryStorage()), leases: leases)
     hashes = [store.stateHash]
   }
 
@@ -86,8 +94,10 @@ final class Oracle {
     at index: UInt64
   ) throws(Violation) {
     let outcome: Outcome
-    if let put = request.put {
-      outcome = .message(model.apply(put).encoded())
+    if let expiry = request.leaseExpiry {
+      return try apply(expiry)
+    } else if let put = request.put {
+      outcome = Self.outcome { () throws(RequestError) in try model.apply(put).encoded() }
       run(put) { (view: Etcdserverpb.PutRequest.View, reply) throws(StoreError) in
         try store.put(view, header: Self.header, reply: &reply)
       }
@@ -97,27 +107,86 @@ final class Oracle {
         try store.deleteRange(view, header: Self.header, reply: &reply)
       }
     } else if let txn = request.txn {
-      outcome = .message(model.apply(txn).encoded())
+      outcome = Self.outcome { () throws(RequestError) in try model.apply(txn).encoded() }
       run(txn) { (view: Etcdserverpb.TxnRequest.View, reply) throws(StoreError) in
         try store.txn(view, header: Self.header, reply: &reply)
       }
     } else if let compaction = request.compaction {
-      do throws(RequestError) {
-        outcome = .message(try model.apply(compaction).encoded())
-      } catch {
-        outcome = .failure(error)
-      }
+      outcome = Self.outcome { () throws(RequestError) in try model.apply(compaction).encoded() }
       run(compaction) { (view: Etcdserverpb.CompactionRequest.View, reply) throws(StoreError) in
         try store.compact(view, header: Self.header, reply: &reply)
       }
+    } else if let outcomeOfLease = applyLease(request, at: index) {
+      outcome = outcomeOfLease
     } else {
       return
     }
+    // What the member proposes by itself nobody waits for.
+    guard RequestHandle(rawValue: request.id) != .none else { return }
     let call = RequestHandle(rawValue: request.id).call
     if refused.contains(call) { throw Violation("call \(call) was refused and is applied") }
     guard call > lastCall else { throw Violation("call \(call) is applied after \(lastCall)") }
     lastCall = call
     outcomes[call] = (index, outcome)
+  }
+
+  private static func outcome(_ body: () throws(RequestError) -> [UInt8]) -> Outcome {
+    do throws(RequestError) {
+      return .message(try body())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  /// Applies a request about leases; nil when it is none.
+  private func applyLease(
+    _ request: Etcdserverpb.InternalRaftRequest,
+    at index: UInt64
+  ) -> Outcome? {
+    if let grant = request.leaseGrant {
+      _ = try? leases.grant(
+        LeaseID(grant.id),
+        seconds: grant.ttl,
+        at: LogIndex(index),
+        now: 0
+      )
+      let outcome = Self.outcome { () throws(RequestError) in
+        try model.apply(grant, at: index).encoded()
+      }
+      if case .message = outcome {
+        promises[grant.id] = now + UInt64(grant.ttl) * 1_000_000_000
+      }
+      return outcome
+    }
+    if let revoke = request.leaseRevoke {
+      end(leases.revoke(LeaseID(revoke.id)))
+      return Self.outcome { () throws(RequestError) in try model.apply(revoke).encoded() }
+    }
+    if let checkpoints = request.leaseCheckpoint?.checkpoints {
+      for checkpoint in checkpoints {
+        leases.checkpoint(LeaseID(checkpoint.id), remainingSeconds: checkpoint.remainingTTL)
+      }
+      return .message(model.apply(checkpoints).encoded())
+    }
+    return nil
+  }
+
+  /// Leases that the member found expired: none may have been promised more time.
+  private func apply(_ expiry: Etcdserverpb.LeaseExpiryRequest) throws(Violation) {
+    for lease in expiry.leases {
+      guard model.isMeant(lease, expiry.appliedIndex) else { continue }
+      if let promise = promises[lease], promise > now {
+        throw Violation("lease \(lease) expires at \(now), it was promised until \(promise)")
+      }
+      expired += 1
+      end(leases.expire(LeaseID(lease), asOf: LogIndex(expiry.appliedIndex)))
+      model.end(lease)
+    }
+  }
+
+  private func end(_ keys: LeaseKeys?) {
+    guard let keys else { return }
+    store.withApplyBatch { keys.withKeys { store.delete($0) } }
   }
 
   private static let header = ResponseHeader(

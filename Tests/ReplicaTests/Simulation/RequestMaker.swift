@@ -13,12 +13,43 @@ struct RequestMaker {
 
   static func key(_ number: Int) -> [UInt8] { Array("key-\(number)".utf8) }
 
+  static let leaseCount = 6
+
+  static func lease(_ random: inout SeededGenerator) -> Int64 {
+    Int64(random.below(leaseCount)) + 1
+  }
+
+  /// Some within a few ticks of the simulated clock, some long enough for checkpoints.
+  private static func grantedSeconds(_ random: inout SeededGenerator) -> Int64 {
+    Int64(random.oneIn(2) ? 2 + random.below(20) : 400 + random.below(3000))
+  }
+
   static func randomKey(_ random: inout SeededGenerator) -> [UInt8] {
     key(random.below(keyCount))
   }
 
   static func make(revision: Int64, _ random: inout SeededGenerator) -> SimulatedRequest {
-    switch random.below(20) {
+    switch random.below(24) {
+    case 20, 21:
+      return SimulatedRequest(
+        operation: .leaseGrant,
+        bytes: Etcdserverpb.LeaseGrantRequest(
+          ttl: random.oneIn(30) ? 9_000_000_001 : grantedSeconds(&random),
+          id: lease(&random)
+        ).encoded()
+      )
+    case 22:
+      return SimulatedRequest(
+        operation: .leaseRevoke,
+        bytes: Etcdserverpb.LeaseRevokeRequest(id: lease(&random)).encoded()
+      )
+    case 23:
+      return SimulatedRequest(
+        operation: .leaseCheckpoint,
+        bytes: Etcdserverpb.LeaseCheckpointRequest(
+          checkpoints: [Etcdserverpb.LeaseCheckpoint(id: lease(&random))]
+        ).encoded()
+      )
     case 0..<10:
       return SimulatedRequest(
         operation: .put,
@@ -51,6 +82,7 @@ struct RequestMaker {
     Etcdserverpb.PutRequest(
       key: key,
       value: value(&random, countMax: random.oneIn(30) ? 4000 : 100),
+      lease: random.oneIn(3) ? lease(&random) : 0,
       prevKV: random.oneIn(4)
     )
   }

@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Log
 import MVCC
 import Membership
@@ -56,7 +57,9 @@ final class SimulatedMember {
     self.epoch = epoch
     self.broken = broken
     let storage = TieredStorage(over: self.disk)
-    store = try Store(storage: storage)
+    let leases = LeaseRegistry()
+    try leases.restore(from: storage)
+    store = try Store(storage: storage, leases: leases)
     reader = store.makeReader()
     let recovered: RecoveredLog
     (log, recovered) = try SegmentedLog.open(
@@ -79,13 +82,15 @@ final class SimulatedMember {
     configuration.memtableBytesMax = 2 << 10
     configuration.storageBacklogBytesMax = 6 << 10
     configuration.unappliedBytesMax = 16 << 10
+    configuration.unstoredLeasesMax = 6
+    configuration.leaseExtensionNanoseconds = 1_000_000_000
     configuration.catchUpEntriesMax = 20
     configuration.catchUpBytesMax = 4 << 10
     restoredIndex = stored.applied.index
     machine = try ReplicaMachine(
       configuration,
       store: store,
-      tables: ReplicatedTables(members: stored.members),
+      tables: ReplicatedTables(members: stored.members, leases: leases),
       restored: Recovery.restoredState(log: recovered, applied: stored.applied),
       appliedTerm: stored.applied.term,
       seed: seed

@@ -1,4 +1,5 @@
 import Base
+import Lease
 import Log
 import MVCC
 import Proto
@@ -13,6 +14,8 @@ final class Simulation {
   private(set) var step = 0
   private(set) var crashes = 0
   private(set) var acknowledged = 0
+  private(set) var renewed = 0
+  var expired: Int { oracle.expired }
 
   private var random: SeededGenerator
   private let files: SimulatedFileSystem
@@ -26,6 +29,8 @@ final class Simulation {
   /// The highest index that an answer vouched for.
   private var acknowledgedIndex: UInt64 = 0
   private var isDiskFull = false
+  /// The clock, in nanoseconds.
+  private var now: UInt64 = 1
 
   static let stepCount = 500
   /// Turns within which a healthy member must come to rest.
@@ -64,7 +69,32 @@ final class Simulation {
     }
   }
 
+  private func passTime() {
+    switch random.below(40) {
+    case 0: pass(seconds: random.below(200))
+    case 1..<8: pass(seconds: random.below(8))
+    default: pass(nanoseconds: random.below(100_000_000))
+    }
+  }
+
+  private func pass(seconds: Int = 0, nanoseconds: Int = 0) {
+    now += UInt64(seconds) * 1_000_000_000 + UInt64(nanoseconds)
+    oracle.now = now
+    member.machine.now = now
+  }
+
+  /// One tick, after a pause perhaps, or some as they come.
+  private func tick() {
+    member.machine.tick()
+    for _ in 0..<random.below(4) {
+      pass(nanoseconds: random.below(900_000_000))
+      member.machine.tick()
+    }
+    if random.oneIn(3) { member.machine.proposeExpiry() }
+  }
+
   private func takeStep() throws {
+    passTime()
     switch random.below(100) {
     case 0..<14: propose()
     case 14..<38: try turn()
@@ -74,9 +104,10 @@ final class Simulation {
     case 74..<81: member.stepFlush()
     case 81..<87: try member.stepCompaction(limit: 1 + random.below(20))
     case 87: member.prepareSegment()
-    case 88..<91: member.machine.tick()
+    case 88..<91: tick()
     case 91: member.seal()
-    case 92..<94: try checkRead()
+    case 92: try checkRead()
+    case 93: renew()
     case 94..<97: member.reopen()
     case 97: injectFault()
     case 98: heal()
@@ -98,6 +129,17 @@ final class Simulation {
       }
     }
     member.machine.receive(proposals: batch.take())
+  }
+
+  /// A renewal that says OK is a promise.
+  private func renew() {
+    for _ in 0...random.below(4) {
+      let lease = RequestMaker.lease(&random)
+      if case .renewed(let seconds) = member.machine.leases.renew(LeaseID(lease), now: now) {
+        oracle.promises[lease] = now + UInt64(seconds) * 1_000_000_000
+        renewed += 1
+      }
+    }
   }
 
   // MARK: The member
@@ -180,7 +222,12 @@ final class Simulation {
         var response = try Etcdserverpb.TxnResponse(decoding: bytes)
         response.header = try bare(response.header)
         return .message(response.encoded())
+      case .leaseGrant:
+        var response = try Etcdserverpb.LeaseGrantResponse(decoding: bytes)
+        response.header = try bare(response.header)
+        return .message(response.encoded())
       default:
+        // Nothing but a header, as with LeaseRevoke and LeaseCheckpoint.
         var response = try Etcdserverpb.CompactionResponse(decoding: bytes)
         response.header = try bare(response.header)
         return .message(response.encoded())
@@ -296,6 +343,7 @@ final class Simulation {
       seed: random.next(),
       broken: broken
     )
+    member.machine.now = now
     let index = member.restoredIndex.rawValue
     guard index <= oracle.applied else {
       throw Violation("the store says that it has applied \(index), beyond \(oracle.applied)")
@@ -332,6 +380,19 @@ final class Simulation {
     throw Violation("the member does not come to rest: \(member.machine.status)")
   }
 
+  private func checkLeases() throws(Violation) {
+    let leases = member.machine.leases
+    if let fault = leases.findFault() { throw Violation(fault) }
+    guard leases.count == oracle.model.leases.count else {
+      throw Violation("\(leases.count) leases, in the model \(oracle.model.leases.count)")
+    }
+    for (id, expected) in oracle.model.leases.sorted(by: { $0.key < $1.key }) {
+      guard leases.stored(LeaseID(id)) == expected,
+        leases.keys(of: LeaseID(id)) == oracle.model.keys(on: id)
+      else { throw Violation("lease \(id) is not that of the model") }
+    }
+  }
+
   private func checkAll() throws {
     try turn()
     let applied = member.machine.status.applied.rawValue
@@ -345,6 +406,7 @@ final class Simulation {
     guard member.store.compactedRevision.rawValue == oracle.model.compacted else {
       throw Violation("compacted at \(member.store.compactedRevision)")
     }
+    try checkLeases()
     let clean = oracle.store.makeReader()
     guard
       try member.store.hashKV(revision: Revision(0), reader: member.reader)

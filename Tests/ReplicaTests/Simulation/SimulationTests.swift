@@ -25,18 +25,24 @@ struct SimulationTests {
     let first = UInt64.random(in: 0..<1 << 40)
     print("replica simulation: \(seconds) s from seed \(first)")
     let end = Self.now + seconds
-    var (runs, crashes, acknowledged) = (0, 0, 0)
+    var (runs, crashes, acknowledged, renewed, expired) = (0, 0, 0, 0, 0)
     repeat {
       let simulation = try Simulation(seed: first + UInt64(runs))
       try simulation.run()
       runs += 1
       crashes += simulation.crashes
       acknowledged += simulation.acknowledged
+      renewed += simulation.renewed
+      expired += simulation.expired
     } while Self.now < end
-    print("replica simulation: \(runs) runs, \(crashes) crashes, \(acknowledged) answers")
+    print(
+      "replica simulation: \(runs) runs, \(crashes) crashes, \(acknowledged) answers, "
+        + "\(renewed) renewals, \(expired) expired leases"
+    )
     // A simulation in which nothing happens proves nothing.
     #expect(acknowledged > runs * 20)
     #expect(crashes > runs)
+    #expect(renewed > runs && expired > runs / 4)
   }
 
   @Test func aSeedDecidesEverything() throws {
