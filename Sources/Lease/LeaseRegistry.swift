@@ -74,10 +74,15 @@ extension LeaseRegistry {
     }
   }
 
-  /// Notes how many seconds of a lease are left; 0 for as many as were granted.
-  package func checkpoint(_ lease: LeaseID, remainingSeconds: Int64) {
+  /// Notes how many seconds of a lease are left; 0 for as many as were granted. Without effect when
+  /// the lease was granted after the entry `index`.
+  package func checkpoint(
+    _ lease: LeaseID,
+    remainingSeconds: Int64,
+    asOf index: LogIndex = LogIndex(.max)
+  ) {
     withState { state in
-      guard let slot = state.slot(of: lease) else { return }
+      guard let slot = state.slot(of: lease), state[slot].stored.grantedAt <= index else { return }
       let granted = state[slot].stored.grantedSeconds
       let remaining = remainingSeconds < granted ? max(remainingSeconds, 0) : 0
       state[slot].flags.remove(.isBeingCheckpointed)

@@ -59,7 +59,9 @@ extension ReplicaMachine {
 
   /// Whether expired leases wait for `proposeExpiry` and it would do something for them now.
   package var hasExpiryToPropose: Bool {
+    // A corrupt member changes nothing by itself; until then, leases may still be renewed.
     leaseUpkeep.term != nil && !leaseUpkeep.waitsForTick && isRevocationApplied
+      && !alarms.hasCorruption
       && leases.hasDue(now: now)
   }
 
@@ -77,10 +79,10 @@ extension ReplicaMachine {
       keysMax: LeaseUpkeep.keysMax
     )
     guard !expired.isEmpty else { return }
-    var request = Etcdserverpb.LeaseExpiryRequest()
-    request.leases = expired.map(\.rawValue)
+    var request = Etcdserverpb.LeaseUpkeepRequest()
+    request.expired = expired.map(\.rawValue)
     request.appliedIndex = applied.index.rawValue
-    if propose(.leaseExpiry, request.encoded()) {
+    if propose(.leaseUpkeep, request.encoded()) {
       leaseUpkeep.revocation = raft.lastIndex
     } else {
       leases.giveBack(expired)
@@ -92,16 +94,14 @@ extension ReplicaMachine {
   /// restart does not give them all of their time again.
   private func proposeCheckpoints() {
     let ticks = Int(LeaseRegistry.checkpointSeconds) * configuration.ticksPerSecond
-    let due = leases.takeCheckpoints(
-      now: now,
-      slotCount: leases.slotCount / ticks + 1
-    )
+    let due = leases.takeCheckpoints(now: now, slotCount: leases.slotCount / ticks + 1)
     guard !due.isEmpty else { return }
-    var request = Etcdserverpb.LeaseCheckpointRequest()
+    var request = Etcdserverpb.LeaseUpkeepRequest()
+    request.appliedIndex = applied.index.rawValue
     request.checkpoints = due.map { lease, seconds in
       Etcdserverpb.LeaseCheckpoint(id: lease.rawValue, remainingTTL: seconds)
     }
-    if !propose(.leaseCheckpoint, request.encoded()) { leases.giveBack(checkpoints: due) }
+    if !propose(.leaseUpkeep, request.encoded()) { leases.giveBack(checkpoints: due) }
   }
 
   /// Proposes something of this member's own, for which nobody waits.

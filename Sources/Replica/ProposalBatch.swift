@@ -24,7 +24,7 @@ package enum ReplicatedOperation: Int, Sendable {
   case authRoleRevokePermission = 1204
   case clusterMemberAttributes = 1301
   case downgradeInfoSet = 1302
-  case leaseExpiry = 2000
+  case leaseUpkeep = 2000
 }
 
 /// The user in whose name a request was proposed, and the auth revision at which the user's token

@@ -56,7 +56,7 @@ extension ReplicaMachine {
       }
     case .compaction:
       applyCompaction(request, header: header)
-    case .leaseGrant, .leaseRevoke, .leaseCheckpoint, .leaseExpiry:
+    case .leaseGrant, .leaseRevoke, .leaseCheckpoint, .leaseUpkeep:
       applyLease(operation, request, header: header)
     case .alarm:
       applyAlarm(request, header: header)

@@ -31,8 +31,8 @@ extension ReplicaMachine {
           request.handle,
           header
         )
-      case .leaseExpiry:
-        apply(try Etcdserverpb.LeaseExpiryRequest.View(decoding: request.request, in: arena))
+      case .leaseUpkeep:
+        apply(try Etcdserverpb.LeaseUpkeepRequest.View(decoding: request.request, in: arena))
       default:
         preconditionFailure("\(operation) is not about leases")
       }
@@ -89,11 +89,17 @@ extension ReplicaMachine {
     }
   }
 
-  private func apply(_ expiry: Etcdserverpb.LeaseExpiryRequest.View) {
-    for lease in expiry.leases {
-      guard let keys = leases.expire(LeaseID(lease), asOf: LogIndex(expiry.appliedIndex)) else {
-        continue
-      }
+  private func apply(_ upkeep: Etcdserverpb.LeaseUpkeepRequest.View) {
+    let asOf = LogIndex(upkeep.appliedIndex)
+    for checkpoint in upkeep.checkpoints {
+      leases.checkpoint(
+        LeaseID(checkpoint.id),
+        remainingSeconds: checkpoint.remainingTTL,
+        asOf: asOf
+      )
+    }
+    for lease in upkeep.expired {
+      guard let keys = leases.expire(LeaseID(lease), asOf: asOf) else { continue }
       keys.withKeys { store.delete($0) }
     }
   }

@@ -19,10 +19,10 @@ void   etcdserverpb__internal_raft_request__init
   static const Etcdserverpb__InternalRaftRequest init_value = ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT;
   *message = init_value;
 }
-void   etcdserverpb__lease_expiry_request__init
-                     (Etcdserverpb__LeaseExpiryRequest         *message)
+void   etcdserverpb__lease_upkeep_request__init
+                     (Etcdserverpb__LeaseUpkeepRequest         *message)
 {
-  static const Etcdserverpb__LeaseExpiryRequest init_value = ETCDSERVERPB__LEASE_EXPIRY_REQUEST__INIT;
+  static const Etcdserverpb__LeaseUpkeepRequest init_value = ETCDSERVERPB__LEASE_UPKEEP_REQUEST__INIT;
   *message = init_value;
 }
 void   etcdserverpb__empty_response__init
@@ -476,13 +476,13 @@ static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "lease_expiry",
+    "lease_upkeep",
     2000,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
     0,   /* quantifier_offset */
-    offsetof(Etcdserverpb__InternalRaftRequest, lease_expiry),
-    &etcdserverpb__lease_expiry_request__descriptor,
+    offsetof(Etcdserverpb__InternalRaftRequest, lease_upkeep),
+    &etcdserverpb__lease_upkeep_request__descriptor,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
@@ -528,9 +528,9 @@ static const unsigned etcdserverpb__internal_raft_request__field_indices_by_name
   32,   /* field[32] = downgrade_version_test */
   10,   /* field[10] = header */
   9,   /* field[9] = lease_checkpoint */
-  31,   /* field[31] = lease_expiry */
   6,   /* field[6] = lease_grant */
   7,   /* field[7] = lease_revoke */
+  31,   /* field[31] = lease_upkeep */
   2,   /* field[2] = put */
   1,   /* field[1] = range */
   4,   /* field[4] = txn */
@@ -564,55 +564,68 @@ const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor
   (ProtobufCMessageInit) etcdserverpb__internal_raft_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor etcdserverpb__lease_expiry_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor etcdserverpb__lease_upkeep_request__field_descriptors[3] =
 {
   {
-    "leases",
+    "applied_index",
     1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__LeaseUpkeepRequest, applied_index),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expired",
+    2,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_INT64,
-    offsetof(Etcdserverpb__LeaseExpiryRequest, n_leases),
-    offsetof(Etcdserverpb__LeaseExpiryRequest, leases),
+    offsetof(Etcdserverpb__LeaseUpkeepRequest, n_expired),
+    offsetof(Etcdserverpb__LeaseUpkeepRequest, expired),
     NULL,
     NULL,
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "applied_index",
-    2,
-    PROTOBUF_C_LABEL_NONE,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(Etcdserverpb__LeaseExpiryRequest, applied_index),
-    NULL,
+    "checkpoints",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Etcdserverpb__LeaseUpkeepRequest, n_checkpoints),
+    offsetof(Etcdserverpb__LeaseUpkeepRequest, checkpoints),
+    &etcdserverpb__lease_checkpoint__descriptor,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned etcdserverpb__lease_expiry_request__field_indices_by_name[] = {
-  1,   /* field[1] = applied_index */
-  0,   /* field[0] = leases */
+static const unsigned etcdserverpb__lease_upkeep_request__field_indices_by_name[] = {
+  0,   /* field[0] = applied_index */
+  2,   /* field[2] = checkpoints */
+  1,   /* field[1] = expired */
 };
-static const ProtobufCIntRange etcdserverpb__lease_expiry_request__number_ranges[1 + 1] =
+static const ProtobufCIntRange etcdserverpb__lease_upkeep_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
-const ProtobufCMessageDescriptor etcdserverpb__lease_expiry_request__descriptor =
+const ProtobufCMessageDescriptor etcdserverpb__lease_upkeep_request__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "etcdserverpb.LeaseExpiryRequest",
-  "LeaseExpiryRequest",
-  "Etcdserverpb__LeaseExpiryRequest",
+  "etcdserverpb.LeaseUpkeepRequest",
+  "LeaseUpkeepRequest",
+  "Etcdserverpb__LeaseUpkeepRequest",
   "etcdserverpb",
-  sizeof(Etcdserverpb__LeaseExpiryRequest),
-  2,
-  etcdserverpb__lease_expiry_request__field_descriptors,
-  etcdserverpb__lease_expiry_request__field_indices_by_name,
-  1,  etcdserverpb__lease_expiry_request__number_ranges,
-  (ProtobufCMessageInit) etcdserverpb__lease_expiry_request__init,
+  sizeof(Etcdserverpb__LeaseUpkeepRequest),
+  3,
+  etcdserverpb__lease_upkeep_request__field_descriptors,
+  etcdserverpb__lease_upkeep_request__field_indices_by_name,
+  1,  etcdserverpb__lease_upkeep_request__number_ranges,
+  (ProtobufCMessageInit) etcdserverpb__lease_upkeep_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define etcdserverpb__empty_response__field_descriptors NULL

@@ -1073,19 +1073,22 @@ static const uint8_t file_9[] = {  // raft_internal.proto
   116,101,115,116,24,172,77,32,1,40,11,50,41,46,101,116,99,100,115,101,114,118,101,114,
   112,98,46,68,111,119,110,103,114,97,100,101,86,101,114,115,105,111,110,84,101,115,116,82,
   101,113,117,101,115,116,82,20,100,111,119,110,103,114,97,100,101,86,101,114,115,105,111,110,
-  84,101,115,116,18,68,10,12,108,101,97,115,101,95,101,120,112,105,114,121,24,208,15,32,
+  84,101,115,116,18,68,10,12,108,101,97,115,101,95,117,112,107,101,101,112,24,208,15,32,
   1,40,11,50,32,46,101,116,99,100,115,101,114,118,101,114,112,98,46,76,101,97,115,101,
-  69,120,112,105,114,121,82,101,113,117,101,115,116,82,11,108,101,97,115,101,69,120,112,105,
-  114,121,34,81,10,18,76,101,97,115,101,69,120,112,105,114,121,82,101,113,117,101,115,116,
-  18,22,10,6,108,101,97,115,101,115,24,1,32,3,40,3,82,6,108,101,97,115,101,115,
-  18,35,10,13,97,112,112,108,105,101,100,95,105,110,100,101,120,24,2,32,1,40,4,82,
-  12,97,112,112,108,105,101,100,73,110,100,101,120,34,15,10,13,69,109,112,116,121,82,101,
-  115,112,111,110,115,101,34,112,10,27,73,110,116,101,114,110,97,108,65,117,116,104,101,110,
-  116,105,99,97,116,101,82,101,113,117,101,115,116,18,18,10,4,110,97,109,101,24,1,32,
-  1,40,9,82,4,110,97,109,101,18,26,10,8,112,97,115,115,119,111,114,100,24,2,32,
-  1,40,9,82,8,112,97,115,115,119,111,114,100,18,33,10,12,115,105,109,112,108,101,95,
-  116,111,107,101,110,24,3,32,1,40,9,82,11,115,105,109,112,108,101,84,111,107,101,110,
-  98,6,112,114,111,116,111,51,
+  85,112,107,101,101,112,82,101,113,117,101,115,116,82,11,108,101,97,115,101,85,112,107,101,
+  101,112,34,148,1,10,18,76,101,97,115,101,85,112,107,101,101,112,82,101,113,117,101,115,
+  116,18,35,10,13,97,112,112,108,105,101,100,95,105,110,100,101,120,24,1,32,1,40,4,
+  82,12,97,112,112,108,105,101,100,73,110,100,101,120,18,24,10,7,101,120,112,105,114,101,
+  100,24,2,32,3,40,3,82,7,101,120,112,105,114,101,100,18,63,10,11,99,104,101,99,
+  107,112,111,105,110,116,115,24,3,32,3,40,11,50,29,46,101,116,99,100,115,101,114,118,
+  101,114,112,98,46,76,101,97,115,101,67,104,101,99,107,112,111,105,110,116,82,11,99,104,
+  101,99,107,112,111,105,110,116,115,34,15,10,13,69,109,112,116,121,82,101,115,112,111,110,
+  115,101,34,112,10,27,73,110,116,101,114,110,97,108,65,117,116,104,101,110,116,105,99,97,
+  116,101,82,101,113,117,101,115,116,18,18,10,4,110,97,109,101,24,1,32,1,40,9,82,
+  4,110,97,109,101,18,26,10,8,112,97,115,115,119,111,114,100,24,2,32,1,40,9,82,
+  8,112,97,115,115,119,111,114,100,18,33,10,12,115,105,109,112,108,101,95,116,111,107,101,
+  110,24,3,32,1,40,9,82,11,115,105,109,112,108,101,84,111,107,101,110,98,6,112,114,
+  111,116,111,51,
 };
 static const uint16_t dependencies_9[] = {7, 5};
 
@@ -1181,9 +1184,9 @@ const martlet_file martlet_files[12] = {
   {"v3lock.proto", file_11, sizeof file_11, dependencies_11, 1},
 };
 
-const unsigned martlet_symbol_count = 719;
+const unsigned martlet_symbol_count = 720;
 
-const martlet_symbol martlet_symbols[719] = {
+const martlet_symbol martlet_symbols[720] = {
   {"authpb.Permission", 0},
   {"authpb.Permission.READ", 0},
   {"authpb.Permission.READWRITE", 0},
@@ -1420,9 +1423,9 @@ const martlet_symbol martlet_symbols[719] = {
   {"etcdserverpb.InternalRaftRequest.downgrade_version_test", 9},
   {"etcdserverpb.InternalRaftRequest.header", 9},
   {"etcdserverpb.InternalRaftRequest.lease_checkpoint", 9},
-  {"etcdserverpb.InternalRaftRequest.lease_expiry", 9},
   {"etcdserverpb.InternalRaftRequest.lease_grant", 9},
   {"etcdserverpb.InternalRaftRequest.lease_revoke", 9},
+  {"etcdserverpb.InternalRaftRequest.lease_upkeep", 9},
   {"etcdserverpb.InternalRaftRequest.put", 9},
   {"etcdserverpb.InternalRaftRequest.range", 9},
   {"etcdserverpb.InternalRaftRequest.txn", 9},
@@ -1446,9 +1449,6 @@ const martlet_symbol martlet_symbols[719] = {
   {"etcdserverpb.LeaseCheckpointRequest.checkpoints", 5},
   {"etcdserverpb.LeaseCheckpointResponse", 5},
   {"etcdserverpb.LeaseCheckpointResponse.header", 5},
-  {"etcdserverpb.LeaseExpiryRequest", 9},
-  {"etcdserverpb.LeaseExpiryRequest.applied_index", 9},
-  {"etcdserverpb.LeaseExpiryRequest.leases", 9},
   {"etcdserverpb.LeaseGrantRequest", 5},
   {"etcdserverpb.LeaseGrantRequest.ID", 5},
   {"etcdserverpb.LeaseGrantRequest.TTL", 5},
@@ -1482,6 +1482,10 @@ const martlet_symbol martlet_symbols[719] = {
   {"etcdserverpb.LeaseTimeToLiveResponse.grantedTTL", 5},
   {"etcdserverpb.LeaseTimeToLiveResponse.header", 5},
   {"etcdserverpb.LeaseTimeToLiveResponse.keys", 5},
+  {"etcdserverpb.LeaseUpkeepRequest", 9},
+  {"etcdserverpb.LeaseUpkeepRequest.applied_index", 9},
+  {"etcdserverpb.LeaseUpkeepRequest.checkpoints", 9},
+  {"etcdserverpb.LeaseUpkeepRequest.expired", 9},
   {"etcdserverpb.Maintenance", 5},
   {"etcdserverpb.Maintenance.Alarm", 5},
   {"etcdserverpb.Maintenance.Defragment", 5},

@@ -309,8 +309,8 @@ static const martlet_field fields_58[] = {  // etcdserverpb.InternalRaftRequest
   {5, MARTLET_MESSAGE, 0, 0, &martlet_messages[46], "deleteRange"},
   {6, MARTLET_MESSAGE, 0, 0, &martlet_messages[100], "txn"},
   {7, MARTLET_MESSAGE, 0, 0, &martlet_messages[41], "compaction"},
-  {8, MARTLET_MESSAGE, 0, 0, &martlet_messages[63], "leaseGrant"},
-  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[69], "leaseRevoke"},
+  {8, MARTLET_MESSAGE, 0, 0, &martlet_messages[62], "leaseGrant"},
+  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[68], "leaseRevoke"},
   {10, MARTLET_MESSAGE, 0, 0, &martlet_messages[5], "alarm"},
   {11, MARTLET_MESSAGE, 0, 0, &martlet_messages[60], "leaseCheckpoint"},
   {100, MARTLET_MESSAGE, 0, 0, &martlet_messages[92], "header"},
@@ -334,7 +334,7 @@ static const martlet_field fields_58[] = {  // etcdserverpb.InternalRaftRequest
   {1300, MARTLET_MESSAGE, 0, 0, &martlet_messages[130], "clusterVersionSet"},
   {1301, MARTLET_MESSAGE, 0, 0, &martlet_messages[129], "clusterMemberAttrSet"},
   {1302, MARTLET_MESSAGE, 0, 0, &martlet_messages[131], "downgradeInfoSet"},
-  {2000, MARTLET_MESSAGE, 0, 0, &martlet_messages[62], "leaseExpiry"},
+  {2000, MARTLET_MESSAGE, 0, 0, &martlet_messages[73], "leaseUpkeep"},
   {9900, MARTLET_MESSAGE, 0, 0, &martlet_messages[51], "downgradeVersionTest"},
 };
 static const uint8_t lookup_58[] = {0, 1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11};
@@ -355,73 +355,74 @@ static const martlet_field fields_61[] = {  // etcdserverpb.LeaseCheckpointRespo
 };
 static const uint8_t lookup_61[] = {0, 1};
 
-static const martlet_field fields_62[] = {  // etcdserverpb.LeaseExpiryRequest
-  {1, MARTLET_INT64, 1, 0, NULL, "leases"},
-  {2, MARTLET_UINT64, 0, 0, NULL, "appliedIndex"},
-};
-static const uint8_t lookup_62[] = {0, 1, 2};
-
-static const martlet_field fields_63[] = {  // etcdserverpb.LeaseGrantRequest
+static const martlet_field fields_62[] = {  // etcdserverpb.LeaseGrantRequest
   {1, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
 };
-static const uint8_t lookup_63[] = {0, 1, 2};
+static const uint8_t lookup_62[] = {0, 1, 2};
 
-static const martlet_field fields_64[] = {  // etcdserverpb.LeaseGrantResponse
+static const martlet_field fields_63[] = {  // etcdserverpb.LeaseGrantResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {4, MARTLET_STRING, 0, 0, NULL, "error"},
 };
-static const uint8_t lookup_64[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_63[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_65[] = {  // etcdserverpb.LeaseKeepAliveRequest
+static const martlet_field fields_64[] = {  // etcdserverpb.LeaseKeepAliveRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
 };
-static const uint8_t lookup_65[] = {0, 1};
+static const uint8_t lookup_64[] = {0, 1};
 
-static const martlet_field fields_66[] = {  // etcdserverpb.LeaseKeepAliveResponse
+static const martlet_field fields_65[] = {  // etcdserverpb.LeaseKeepAliveResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
 };
-static const uint8_t lookup_66[] = {0, 1, 2, 3};
+static const uint8_t lookup_65[] = {0, 1, 2, 3};
 
-static const martlet_field fields_68[] = {  // etcdserverpb.LeaseLeasesResponse
+static const martlet_field fields_67[] = {  // etcdserverpb.LeaseLeasesResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[71], "leases"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[70], "leases"},
 };
-static const uint8_t lookup_68[] = {0, 1, 2};
+static const uint8_t lookup_67[] = {0, 1, 2};
 
-static const martlet_field fields_69[] = {  // etcdserverpb.LeaseRevokeRequest
+static const martlet_field fields_68[] = {  // etcdserverpb.LeaseRevokeRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
+};
+static const uint8_t lookup_68[] = {0, 1};
+
+static const martlet_field fields_69[] = {  // etcdserverpb.LeaseRevokeResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
 };
 static const uint8_t lookup_69[] = {0, 1};
 
-static const martlet_field fields_70[] = {  // etcdserverpb.LeaseRevokeResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_70[] = {  // etcdserverpb.LeaseStatus
+  {1, MARTLET_INT64, 0, 0, NULL, "ID"},
 };
 static const uint8_t lookup_70[] = {0, 1};
 
-static const martlet_field fields_71[] = {  // etcdserverpb.LeaseStatus
-  {1, MARTLET_INT64, 0, 0, NULL, "ID"},
-};
-static const uint8_t lookup_71[] = {0, 1};
-
-static const martlet_field fields_72[] = {  // etcdserverpb.LeaseTimeToLiveRequest
+static const martlet_field fields_71[] = {  // etcdserverpb.LeaseTimeToLiveRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
   {2, MARTLET_BOOL, 0, 0, NULL, "keys"},
 };
-static const uint8_t lookup_72[] = {0, 1, 2};
+static const uint8_t lookup_71[] = {0, 1, 2};
 
-static const martlet_field fields_73[] = {  // etcdserverpb.LeaseTimeToLiveResponse
+static const martlet_field fields_72[] = {  // etcdserverpb.LeaseTimeToLiveResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {4, MARTLET_INT64, 0, 0, NULL, "grantedTTL"},
   {5, MARTLET_BYTES, 1, 0, NULL, "keys"},
 };
-static const uint8_t lookup_73[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_72[] = {0, 1, 2, 3, 4, 5};
+
+static const martlet_field fields_73[] = {  // etcdserverpb.LeaseUpkeepRequest
+  {1, MARTLET_UINT64, 0, 0, NULL, "appliedIndex"},
+  {2, MARTLET_INT64, 1, 0, NULL, "expired"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[59], "checkpoints"},
+};
+static const uint8_t lookup_73[] = {0, 1, 2, 3};
 
 static const martlet_field fields_74[] = {  // etcdserverpb.Member
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
@@ -776,12 +777,12 @@ static const martlet_field fields_125[] = {  // leasepb.Lease
 static const uint8_t lookup_125[] = {0, 1, 2, 3};
 
 static const martlet_field fields_126[] = {  // leasepb.LeaseInternalRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[72], "LeaseTimeToLiveRequest"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[71], "LeaseTimeToLiveRequest"},
 };
 static const uint8_t lookup_126[] = {0, 1};
 
 static const martlet_field fields_127[] = {  // leasepb.LeaseInternalResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[73], "LeaseTimeToLiveResponse"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[72], "LeaseTimeToLiveResponse"},
 };
 static const uint8_t lookup_127[] = {0, 1};
 
@@ -1054,18 +1055,18 @@ const martlet_message martlet_messages[158] = {
   {&etcdserverpb__lease_checkpoint__descriptor, fields_59, lookup_59, 3, 2},
   {&etcdserverpb__lease_checkpoint_request__descriptor, fields_60, lookup_60, 2, 1},
   {&etcdserverpb__lease_checkpoint_response__descriptor, fields_61, lookup_61, 2, 1},
-  {&etcdserverpb__lease_expiry_request__descriptor, fields_62, lookup_62, 3, 2},
-  {&etcdserverpb__lease_grant_request__descriptor, fields_63, lookup_63, 3, 2},
-  {&etcdserverpb__lease_grant_response__descriptor, fields_64, lookup_64, 5, 4},
-  {&etcdserverpb__lease_keep_alive_request__descriptor, fields_65, lookup_65, 2, 1},
-  {&etcdserverpb__lease_keep_alive_response__descriptor, fields_66, lookup_66, 4, 3},
+  {&etcdserverpb__lease_grant_request__descriptor, fields_62, lookup_62, 3, 2},
+  {&etcdserverpb__lease_grant_response__descriptor, fields_63, lookup_63, 5, 4},
+  {&etcdserverpb__lease_keep_alive_request__descriptor, fields_64, lookup_64, 2, 1},
+  {&etcdserverpb__lease_keep_alive_response__descriptor, fields_65, lookup_65, 4, 3},
   {&etcdserverpb__lease_leases_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__lease_leases_response__descriptor, fields_68, lookup_68, 3, 2},
-  {&etcdserverpb__lease_revoke_request__descriptor, fields_69, lookup_69, 2, 1},
-  {&etcdserverpb__lease_revoke_response__descriptor, fields_70, lookup_70, 2, 1},
-  {&etcdserverpb__lease_status__descriptor, fields_71, lookup_71, 2, 1},
-  {&etcdserverpb__lease_time_to_live_request__descriptor, fields_72, lookup_72, 3, 2},
-  {&etcdserverpb__lease_time_to_live_response__descriptor, fields_73, lookup_73, 6, 5},
+  {&etcdserverpb__lease_leases_response__descriptor, fields_67, lookup_67, 3, 2},
+  {&etcdserverpb__lease_revoke_request__descriptor, fields_68, lookup_68, 2, 1},
+  {&etcdserverpb__lease_revoke_response__descriptor, fields_69, lookup_69, 2, 1},
+  {&etcdserverpb__lease_status__descriptor, fields_70, lookup_70, 2, 1},
+  {&etcdserverpb__lease_time_to_live_request__descriptor, fields_71, lookup_71, 3, 2},
+  {&etcdserverpb__lease_time_to_live_response__descriptor, fields_72, lookup_72, 6, 5},
+  {&etcdserverpb__lease_upkeep_request__descriptor, fields_73, lookup_73, 4, 3},
   {&etcdserverpb__member__descriptor, fields_74, lookup_74, 6, 5},
   {&etcdserverpb__member_add_request__descriptor, fields_75, lookup_75, 3, 2},
   {&etcdserverpb__member_add_response__descriptor, fields_76, lookup_76, 4, 3},

@@ -111,7 +111,7 @@ extension Etcdserverpb {
     public var downgradeInfoSet: Membershippb.DowngradeInfoSetRequest? = nil
     public var downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil
     /// Not of etcd: this number and the message are Martlet's own.
-    public var leaseExpiry: Etcdserverpb.LeaseExpiryRequest? = nil
+    public var leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest? = nil
 
     /// A message with the given fields, and the rest at their defaults.
     public init(
@@ -147,7 +147,7 @@ extension Etcdserverpb {
       clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest? = nil,
       downgradeInfoSet: Membershippb.DowngradeInfoSetRequest? = nil,
       downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil,
-      leaseExpiry: Etcdserverpb.LeaseExpiryRequest? = nil
+      leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest? = nil
     ) {
       self.header = header
       self.id = id
@@ -181,7 +181,7 @@ extension Etcdserverpb {
       self.clusterMemberAttrSet = clusterMemberAttrSet
       self.downgradeInfoSet = downgradeInfoSet
       self.downgradeVersionTest = downgradeVersionTest
-      self.leaseExpiry = leaseExpiry
+      self.leaseUpkeep = leaseUpkeep
     }
 
     public init() {}
@@ -369,9 +369,9 @@ extension Etcdserverpb.InternalRaftRequest {
     }
 
     /// Not of etcd: this number and the message are Martlet's own.
-    @inlinable public var leaseExpiry: Etcdserverpb.LeaseExpiryRequest.View? {
-      guard let pointer = raw.pointee.lease_expiry else { return nil }
-      return Etcdserverpb.LeaseExpiryRequest.View(raw: pointer)
+    @inlinable public var leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest.View? {
+      guard let pointer = raw.pointee.lease_upkeep else { return nil }
+      return Etcdserverpb.LeaseUpkeepRequest.View(raw: pointer)
     }
   }
 }
@@ -410,7 +410,7 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     clusterMemberAttrSet = view.clusterMemberAttrSet.map { Membershippb.ClusterMemberAttrSetRequest($0) }
     downgradeInfoSet = view.downgradeInfoSet.map { Membershippb.DowngradeInfoSetRequest($0) }
     downgradeVersionTest = view.downgradeVersionTest.map { Etcdserverpb.DowngradeVersionTestRequest($0) }
-    leaseExpiry = view.leaseExpiry.map { Etcdserverpb.LeaseExpiryRequest($0) }
+    leaseUpkeep = view.leaseUpkeep.map { Etcdserverpb.LeaseUpkeepRequest($0) }
   }
 
   package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__InternalRaftRequest> {
@@ -447,26 +447,31 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     if let clusterMemberAttrSet { raw.pointee.cluster_member_attr_set = clusterMemberAttrSet.build(in: arena) }
     if let downgradeInfoSet { raw.pointee.downgrade_info_set = downgradeInfoSet.build(in: arena) }
     if let downgradeVersionTest { raw.pointee.downgrade_version_test = downgradeVersionTest.build(in: arena) }
-    if let leaseExpiry { raw.pointee.lease_expiry = leaseExpiry.build(in: arena) }
+    if let leaseUpkeep { raw.pointee.lease_upkeep = leaseUpkeep.build(in: arena) }
     return raw
   }
 }
 
 extension Etcdserverpb {
-  /// Ends leases that the leader found expired; each one's keys go in one revision.
-  public struct LeaseExpiryRequest: Proto.Message {
-    public var leases: [Int64] = []
+  /// What the leader found when it looked through the leases.
+  public struct LeaseUpkeepRequest: Proto.Message {
     /// What the leader had applied when it looked. A lease granted later, under an ID that became free
     /// meanwhile, is not meant.
     public var appliedIndex: UInt64 = 0
+    /// Leases to end: each one's keys go in one revision.
+    public var expired: [Int64] = []
+    /// How much is left of others.
+    public var checkpoints: [Etcdserverpb.LeaseCheckpoint] = []
 
     /// A message with the given fields, and the rest at their defaults.
     public init(
-      leases: [Int64] = [],
-      appliedIndex: UInt64 = 0
+      appliedIndex: UInt64 = 0,
+      expired: [Int64] = [],
+      checkpoints: [Etcdserverpb.LeaseCheckpoint] = []
     ) {
-      self.leases = leases
       self.appliedIndex = appliedIndex
+      self.expired = expired
+      self.checkpoints = checkpoints
     }
 
     public init() {}
@@ -481,42 +486,51 @@ extension Etcdserverpb {
 
     public var encodedSize: Int { Scratch.encodedSize(of: self) }
 
-    public static var messageName: String { "etcdserverpb.LeaseExpiryRequest" }
+    public static var messageName: String { "etcdserverpb.LeaseUpkeepRequest" }
   }
 }
 
-extension Etcdserverpb.LeaseExpiryRequest {
-  /// A decoded `etcdserverpb.LeaseExpiryRequest` in its arena, valid until the arena's next reset.
+extension Etcdserverpb.LeaseUpkeepRequest {
+  /// A decoded `etcdserverpb.LeaseUpkeepRequest` in its arena, valid until the arena's next reset.
   public struct View: MessageView {
-    public let raw: UnsafePointer<Etcdserverpb__LeaseExpiryRequest>
+    public let raw: UnsafePointer<Etcdserverpb__LeaseUpkeepRequest>
 
-    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseExpiryRequest>) { self.raw = raw }
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseUpkeepRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(62)
-    }
-
-    @inlinable public var leases: UnsafeBufferPointer<Int64> {
-      UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.leases), count: raw.pointee.n_leases)
+      martlet_message_at(73)
     }
 
     /// What the leader had applied when it looked. A lease granted later, under an ID that became free
     /// meanwhile, is not meant.
     @inlinable public var appliedIndex: UInt64 { raw.pointee.applied_index }
+
+    /// Leases to end: each one's keys go in one revision.
+    @inlinable public var expired: UnsafeBufferPointer<Int64> {
+      UnsafeBufferPointer(reading: UnsafeRawPointer(raw.pointee.expired), count: raw.pointee.n_expired)
+    }
+
+    /// How much is left of others.
+    @inlinable public var checkpoints: RepeatedView<Etcdserverpb.LeaseCheckpoint.View> {
+      RepeatedView(base: UnsafeRawPointer(raw.pointee.checkpoints), count: raw.pointee.n_checkpoints)
+    }
   }
 }
 
-extension Etcdserverpb.LeaseExpiryRequest: WireMessage {
+extension Etcdserverpb.LeaseUpkeepRequest: WireMessage {
   package init(_ view: View) {
-    leases = Array(view.leases)
     appliedIndex = view.appliedIndex
+    expired = Array(view.expired)
+    checkpoints = view.checkpoints.map { Etcdserverpb.LeaseCheckpoint($0) }
   }
 
-  package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__LeaseExpiryRequest> {
+  package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__LeaseUpkeepRequest> {
     let raw = arena.make(View.self)
-    raw.pointee.n_leases = leases.count
-    raw.pointee.leases = arena.copy(leases, as: Int64.self)
     raw.pointee.applied_index = appliedIndex
+    raw.pointee.n_expired = expired.count
+    raw.pointee.expired = arena.copy(expired, as: Int64.self)
+    raw.pointee.n_checkpoints = checkpoints.count
+    raw.pointee.checkpoints = arena.copy(checkpoints)
     return raw
   }
 }

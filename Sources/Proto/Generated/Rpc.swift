@@ -2239,7 +2239,7 @@ extension Etcdserverpb.LeaseGrantRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(63)
+      martlet_message_at(62)
     }
 
     /// Wanted time to live, in seconds.
@@ -2309,7 +2309,7 @@ extension Etcdserverpb.LeaseGrantResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(64)
+      martlet_message_at(63)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2379,7 +2379,7 @@ extension Etcdserverpb.LeaseRevokeRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(69)
+      martlet_message_at(68)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2434,7 +2434,7 @@ extension Etcdserverpb.LeaseRevokeResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(70)
+      martlet_message_at(69)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2672,7 +2672,7 @@ extension Etcdserverpb.LeaseKeepAliveRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(65)
+      martlet_message_at(64)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2733,7 +2733,7 @@ extension Etcdserverpb.LeaseKeepAliveResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(66)
+      martlet_message_at(65)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2803,7 +2803,7 @@ extension Etcdserverpb.LeaseTimeToLiveRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(72)
+      martlet_message_at(71)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2877,7 +2877,7 @@ extension Etcdserverpb.LeaseTimeToLiveResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(73)
+      martlet_message_at(72)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2947,7 +2947,7 @@ extension Etcdserverpb.LeaseLeasesRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(67)
+      martlet_message_at(66)
     }
   }
 }
@@ -2997,7 +2997,7 @@ extension Etcdserverpb.LeaseStatus {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseStatus>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(71)
+      martlet_message_at(70)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -3055,7 +3055,7 @@ extension Etcdserverpb.LeaseLeasesResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(68)
+      martlet_message_at(67)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {

@@ -120,32 +120,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "LeaseGrant", path: "/etcdserverpb.Lease/LeaseGrant",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantRequest
-        response: MessageDescriptor(at: 64),  // etcdserverpb.LeaseGrantResponse
+        request: MessageDescriptor(at: 62),  // etcdserverpb.LeaseGrantRequest
+        response: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantResponse
         jsonRoutes: ["/v3/lease/grant"]),
       MethodDescriptor(
         name: "LeaseRevoke", path: "/etcdserverpb.Lease/LeaseRevoke",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeRequest
-        response: MessageDescriptor(at: 70),  // etcdserverpb.LeaseRevokeResponse
+        request: MessageDescriptor(at: 68),  // etcdserverpb.LeaseRevokeRequest
+        response: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeResponse
         jsonRoutes: ["/v3/lease/revoke", "/v3/kv/lease/revoke"]),
       MethodDescriptor(
         name: "LeaseKeepAlive", path: "/etcdserverpb.Lease/LeaseKeepAlive",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveRequest
-        response: MessageDescriptor(at: 66),  // etcdserverpb.LeaseKeepAliveResponse
+        request: MessageDescriptor(at: 64),  // etcdserverpb.LeaseKeepAliveRequest
+        response: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveResponse
         jsonRoutes: ["/v3/lease/keepalive"]),
       MethodDescriptor(
         name: "LeaseTimeToLive", path: "/etcdserverpb.Lease/LeaseTimeToLive",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveRequest
-        response: MessageDescriptor(at: 73),  // etcdserverpb.LeaseTimeToLiveResponse
+        request: MessageDescriptor(at: 71),  // etcdserverpb.LeaseTimeToLiveRequest
+        response: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveResponse
         jsonRoutes: ["/v3/lease/timetolive", "/v3/kv/lease/timetolive"]),
       MethodDescriptor(
         name: "LeaseLeases", path: "/etcdserverpb.Lease/LeaseLeases",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesRequest
-        response: MessageDescriptor(at: 68),  // etcdserverpb.LeaseLeasesResponse
+        request: MessageDescriptor(at: 66),  // etcdserverpb.LeaseLeasesRequest
+        response: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesResponse
         jsonRoutes: ["/v3/lease/leases", "/v3/kv/lease/leases"]),
     ])
 

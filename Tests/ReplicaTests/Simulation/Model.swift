@@ -217,9 +217,15 @@ extension Model {
     _ checkpoints: [Etcdserverpb.LeaseCheckpoint]
   ) -> Etcdserverpb.LeaseCheckpointResponse {
     for checkpoint in checkpoints {
-      leases[checkpoint.id]?.remainingSeconds = checkpoint.remainingTTL
+      self.checkpoint(checkpoint.id, checkpoint.remainingTTL)
     }
     return Etcdserverpb.LeaseCheckpointResponse(header: header)
+  }
+
+  /// As much as was granted is as good as no checkpoint.
+  mutating func checkpoint(_ lease: Int64, _ seconds: Int64) {
+    let granted = leases[lease]?.grantedSeconds ?? 0
+    leases[lease]?.remainingSeconds = seconds < granted ? seconds : 0
   }
 
   /// Whether a lease is there, and was when the entry `index` had been applied.

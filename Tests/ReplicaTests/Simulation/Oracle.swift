@@ -32,6 +32,8 @@ final class Oracle {
   private(set) var outcomes: [UInt64: (index: UInt64, outcome: Outcome)] = [:]
   /// How many leases have expired.
   private(set) var expired = 0
+  /// How many checkpoints the member made.
+  private(set) var checkpoints = 0
   let store: Store
   /// Until when each lease was promised to live, by the simulated clock.
   var promises: [Int64: UInt64] = [:]
@@ -94,8 +96,8 @@ final class Oracle {
     at index: UInt64
   ) throws(Violation) {
     let outcome: Outcome
-    if let expiry = request.leaseExpiry {
-      return try apply(expiry)
+    if let upkeep = request.leaseUpkeep {
+      return try apply(upkeep)
     } else if let put = request.put {
       outcome = Self.outcome { () throws(RequestError) in try model.apply(put).encoded() }
       run(put) { (view: Etcdserverpb.PutRequest.View, reply) throws(StoreError) in
@@ -171,15 +173,27 @@ final class Oracle {
     return nil
   }
 
-  /// Leases that the member found expired: none may have been promised more time.
-  private func apply(_ expiry: Etcdserverpb.LeaseExpiryRequest) throws(Violation) {
-    for lease in expiry.leases {
-      guard model.isMeant(lease, expiry.appliedIndex) else { continue }
+  /// What the member found: no expired lease may have been promised more time.
+  private func apply(_ upkeep: Etcdserverpb.LeaseUpkeepRequest) throws(Violation) {
+    let asOf = LogIndex(upkeep.appliedIndex)
+    for checkpoint in upkeep.checkpoints {
+      leases.checkpoint(
+        LeaseID(checkpoint.id),
+        remainingSeconds: checkpoint.remainingTTL,
+        asOf: asOf
+      )
+      if model.isMeant(checkpoint.id, upkeep.appliedIndex) {
+        model.checkpoint(checkpoint.id, checkpoint.remainingTTL)
+        checkpoints += 1
+      }
+    }
+    for lease in upkeep.expired {
+      guard model.isMeant(lease, upkeep.appliedIndex) else { continue }
       if let promise = promises[lease], promise > now {
         throw Violation("lease \(lease) expires at \(now), it was promised until \(promise)")
       }
       expired += 1
-      end(leases.expire(LeaseID(lease), asOf: LogIndex(expiry.appliedIndex)))
+      end(leases.expire(LeaseID(lease), asOf: asOf))
       model.end(lease)
     }
   }

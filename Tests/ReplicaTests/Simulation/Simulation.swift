@@ -16,6 +16,7 @@ final class Simulation {
   private(set) var acknowledged = 0
   private(set) var renewed = 0
   var expired: Int { oracle.expired }
+  var checkpoints: Int { oracle.checkpoints }
 
   private var random: SeededGenerator
   private let files: SimulatedFileSystem

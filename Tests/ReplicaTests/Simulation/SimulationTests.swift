@@ -26,6 +26,7 @@ struct SimulationTests {
     print("replica simulation: \(seconds) s from seed \(first)")
     let end = Self.now + seconds
     var (runs, crashes, acknowledged, renewed, expired) = (0, 0, 0, 0, 0)
+    var checkpoints = 0
     repeat {
       let simulation = try Simulation(seed: first + UInt64(runs))
       try simulation.run()
@@ -34,10 +35,12 @@ struct SimulationTests {
       acknowledged += simulation.acknowledged
       renewed += simulation.renewed
       expired += simulation.expired
+      checkpoints += simulation.checkpoints
     } while Self.now < end
     print(
       "replica simulation: \(runs) runs, \(crashes) crashes, \(acknowledged) answers, "
-        + "\(renewed) renewals, \(expired) expired leases"
+        + "\(renewed) renewals, \(expired) expired leases, "
+        + "\(checkpoints) checkpoints"
     )
     // A simulation in which nothing happens proves nothing.
     #expect(acknowledged > runs * 20)

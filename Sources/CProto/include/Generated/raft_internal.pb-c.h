@@ -19,7 +19,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Etcdserverpb__RequestHeader Etcdserverpb__RequestHeader;
 typedef struct Etcdserverpb__InternalRaftRequest Etcdserverpb__InternalRaftRequest;
-typedef struct Etcdserverpb__LeaseExpiryRequest Etcdserverpb__LeaseExpiryRequest;
+typedef struct Etcdserverpb__LeaseUpkeepRequest Etcdserverpb__LeaseUpkeepRequest;
 typedef struct Etcdserverpb__EmptyResponse Etcdserverpb__EmptyResponse;
 typedef struct Etcdserverpb__InternalAuthenticateRequest Etcdserverpb__InternalAuthenticateRequest;
 
@@ -76,23 +76,25 @@ struct  Etcdserverpb__InternalRaftRequest
   Membershippb__ClusterMemberAttrSetRequest *cluster_member_attr_set;
   Membershippb__DowngradeInfoSetRequest *downgrade_info_set;
   Etcdserverpb__DowngradeVersionTestRequest *downgrade_version_test;
-  Etcdserverpb__LeaseExpiryRequest *lease_expiry;
+  Etcdserverpb__LeaseUpkeepRequest *lease_upkeep;
 };
 #define ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__internal_raft_request__descriptor) \
     , NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 
-struct  Etcdserverpb__LeaseExpiryRequest
+struct  Etcdserverpb__LeaseUpkeepRequest
 {
   ProtobufCMessage base;
-  size_t n_leases;
-  int64_t *leases;
   uint64_t applied_index;
+  size_t n_expired;
+  int64_t *expired;
+  size_t n_checkpoints;
+  Etcdserverpb__LeaseCheckpoint **checkpoints;
 };
-#define ETCDSERVERPB__LEASE_EXPIRY_REQUEST__INIT \
- { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__lease_expiry_request__descriptor) \
-    , 0,NULL, 0 }
+#define ETCDSERVERPB__LEASE_UPKEEP_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__lease_upkeep_request__descriptor) \
+    , 0, 0,NULL, 0,NULL }
 
 
 struct  Etcdserverpb__EmptyResponse
@@ -122,9 +124,9 @@ void   etcdserverpb__request_header__init
 /* Etcdserverpb__InternalRaftRequest methods */
 void   etcdserverpb__internal_raft_request__init
                      (Etcdserverpb__InternalRaftRequest         *message);
-/* Etcdserverpb__LeaseExpiryRequest methods */
-void   etcdserverpb__lease_expiry_request__init
-                     (Etcdserverpb__LeaseExpiryRequest         *message);
+/* Etcdserverpb__LeaseUpkeepRequest methods */
+void   etcdserverpb__lease_upkeep_request__init
+                     (Etcdserverpb__LeaseUpkeepRequest         *message);
 /* Etcdserverpb__EmptyResponse methods */
 void   etcdserverpb__empty_response__init
                      (Etcdserverpb__EmptyResponse         *message);
@@ -139,8 +141,8 @@ typedef void (*Etcdserverpb__RequestHeader_Closure)
 typedef void (*Etcdserverpb__InternalRaftRequest_Closure)
                  (const Etcdserverpb__InternalRaftRequest *message,
                   void *closure_data);
-typedef void (*Etcdserverpb__LeaseExpiryRequest_Closure)
-                 (const Etcdserverpb__LeaseExpiryRequest *message,
+typedef void (*Etcdserverpb__LeaseUpkeepRequest_Closure)
+                 (const Etcdserverpb__LeaseUpkeepRequest *message,
                   void *closure_data);
 typedef void (*Etcdserverpb__EmptyResponse_Closure)
                  (const Etcdserverpb__EmptyResponse *message,
@@ -156,7 +158,7 @@ typedef void (*Etcdserverpb__InternalAuthenticateRequest_Closure)
 
 extern const ProtobufCMessageDescriptor etcdserverpb__request_header__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor;
-extern const ProtobufCMessageDescriptor etcdserverpb__lease_expiry_request__descriptor;
+extern const ProtobufCMessageDescriptor etcdserverpb__lease_upkeep_request__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__empty_response__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__internal_authenticate_request__descriptor;
 

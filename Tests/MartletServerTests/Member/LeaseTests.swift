@@ -1,0 +1,161 @@
+import Base
+import MartletServer
+import Proto
+import RPC
+import Testing
+
+@Suite("A running member: leases")
+struct LeaseTests {
+  /// Short elections, so that one second is the shortest lease.
+  private static func quick(_ configuration: inout ServerConfiguration) {
+    configuration.heartbeatInterval = .milliseconds(20)
+    configuration.electionTimeout = .milliseconds(200)
+  }
+
+  @Test("grant, revoke, times and list, as etcd answers")
+  func answers() async throws {
+    try await withMember { member in
+      let leases = LeaseClient(member.client)
+      let drawn = try await leases.leaseGrant(.init(ttl: 100))
+      #expect(drawn.id > 0 && drawn.ttl == 100 && drawn.header?.revision == 1)
+      #expect(try await leases.leaseGrant(.init(ttl: -3, id: -7)).ttl == 2)
+      #expect(try await leases.leaseGrant(.init(ttl: 50, id: 9)).id == 9)
+      await expectFailure(.failedPrecondition, "etcdserver: lease already exists") {
+        _ = try await leases.leaseGrant(.init(ttl: 50, id: 9))
+      }
+      await expectFailure(.outOfRange, "etcdserver: too large lease TTL") {
+        _ = try await leases.leaseGrant(.init(ttl: 9_000_000_001, id: 10))
+      }
+      await expectFailure(.notFound, "etcdserver: requested lease not found") {
+        _ = try await leases.leaseRevoke(.init(id: 10))
+      }
+      await expectFailure(.notFound, "etcdserver: requested lease not found") {
+        _ = try await member.kv.put(.init(key: [97], value: [1], lease: 10))
+      }
+      // What ends first comes first.
+      let list = try await leases.leaseLeases(.init())
+      #expect(list.leases.map(\.id).suffix(2) == [9, drawn.id])
+      for key in ["b", "a"] {
+        _ = try await member.kv.put(.init(key: Array(key.utf8), value: [1], lease: 9))
+      }
+      let times = try await leases.leaseTimeToLive(.init(id: 9, keys: true))
+      #expect(times.grantedTTL == 50 && (40...50).contains(times.ttl))
+      #expect(times.keys == [[97], [98]] && times.header?.revision == 3)
+      #expect(try await leases.leaseTimeToLive(.init(id: 9)).keys.isEmpty)
+      let unknown = try await leases.leaseTimeToLive(.init(id: 10, keys: true))
+      #expect(unknown.ttl == -1 && unknown.grantedTTL == 0 && unknown.id == 10)
+      #expect(try await leases.leaseRevoke(.init(id: 9)).header?.revision == 4)
+      #expect(try await member.kv.range(.all).count == 0)
+      #expect(try await leases.leaseTimeToLive(.init(id: 9)).ttl == -1)
+    }
+  }
+
+  @Test("a stream keeps many leases alive; unknown ones have TTL 0")
+  func keepAlive() async throws {
+    try await withMember { member in
+      let leases = LeaseClient(member.client)
+      for id in 1...20 as ClosedRange<Int64> {
+        _ = try await leases.leaseGrant(.init(ttl: 10 + id, id: id))
+      }
+      let stream = try await leases.leaseKeepAlive()
+      var answers = stream.responses.makeAsyncIterator()
+      for round in 0..<3 {
+        for id in 1...21 as ClosedRange<Int64> { await stream.send(.init(id: id)) }
+        for id in 1...21 as ClosedRange<Int64> {
+          let answer = try #require(try await answers.next(), "round \(round)")
+          #expect(answer.id == id && answer.ttl == (id == 21 ? 0 : 10 + id))
+          #expect(answer.header?.revision == 1 && answer.header?.raftTerm ?? 0 > 0)
+        }
+      }
+      stream.finishSending()
+      #expect(try await answers.next() == nil)
+    }
+  }
+
+  @Test("an expired lease takes its keys in one revision; a renewed one lives")
+  func expiry() async throws {
+    try await withMember(Self.quick) { member in
+      let leases = LeaseClient(member.client)
+      for id in [1, 2] as [Int64] {
+        #expect(try await leases.leaseGrant(.init(ttl: 0, id: id)).ttl == 1)
+        for key in 0..<3 {
+          _ = try await member.kv.put(.init(key: Array("\(id)-\(key)".utf8), value: [1], lease: id))
+        }
+      }
+      let stream = try await leases.leaseKeepAlive()
+      var answers = stream.responses.makeAsyncIterator()
+      let start = ContinuousClock.now
+      var left: Int64 = 6
+      while left == 6, ContinuousClock.now - start < .seconds(20) {
+        await stream.send(.init(id: 2))
+        let answer = try #require(try await answers.next())
+        // A machine too busy to renew in time proves nothing.
+        if answer.ttl == 0 { return }
+        left = try await member.kv.range(.all).count
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      let rest = try await member.kv.range(.all)
+      #expect(rest.kvs.map(\.text).allSatisfy { $0.hasPrefix("2-") })
+      #expect(rest.count == 3 && rest.header?.revision == 8)
+      #expect(ContinuousClock.now - start > .milliseconds(600))
+      #expect(try await leases.leaseTimeToLive(.init(id: 1)).ttl == -1)
+      await stream.send(.init(id: 1))
+      #expect(try await answers.next()?.ttl == 0)
+    }
+  }
+
+  @Test("a restart keeps leases, their keys and what is known of their times")
+  func restart() async throws {
+    let folder = try TemporaryFolder()
+    for life in 0..<3 {
+      let member = try await TestMember.start(in: folder)
+      let leases = LeaseClient(member.client)
+      if life > 0 {
+        let times = try await leases.leaseTimeToLive(.init(id: 5, keys: true))
+        #expect(times.grantedTTL == 500 && (490...500).contains(times.ttl))
+        #expect(times.keys == (0..<life).map { Array("key-\($0)".utf8) })
+        #expect(try await leases.leaseLeases(.init()).leases.map(\.id) == [5])
+      } else {
+        _ = try await leases.leaseGrant(.init(ttl: 500, id: 5))
+        _ = try await leases.leaseGrant(.init(ttl: 500, id: 6))
+        _ = try await leases.leaseRevoke(.init(id: 6))
+      }
+      _ = try await member.kv.put(
+        .init(key: Array("key-\(life)".utf8), value: [1], lease: 5)
+      )
+      await member.stop()
+    }
+    withExtendedLifetime(folder) {}
+  }
+
+  @Test("thousands that expire together go quickly, and writes go on")
+  func storm() async throws {
+    try await withMember(Self.quick) { member in
+      let leases = LeaseClient(member.client)
+      let count = 4000
+      try await withThrowingTaskGroup { tasks in
+        for lane in 0..<20 {
+          tasks.addTask {
+            for number in 0..<count / 20 {
+              let id = Int64(lane * count + number + 1)
+              _ = try await leases.leaseGrant(.init(ttl: 3, id: id))
+              _ = try await member.kv.put(.init(key: Array("k-\(id)".utf8), value: [1], lease: id))
+            }
+          }
+        }
+        try await tasks.waitForAll()
+      }
+      let start = ContinuousClock.now
+      var slowest = Duration.zero
+      while ContinuousClock.now - start < .seconds(30) {
+        let before = ContinuousClock.now
+        _ = try await member.kv.put(.init("w", "1"))
+        slowest = max(slowest, ContinuousClock.now - before)
+        if try await member.kv.range(.all).count == 1 { break }
+      }
+      #expect(try await member.kv.range(.all).count == 1)
+      #expect(try await leases.leaseLeases(.init()).leases.isEmpty)
+      #expect(slowest < .seconds(2), "a put took \(slowest)")
+    }
+  }
+}
