@@ -73,6 +73,15 @@ extension LeaseRegistry {
     }
   }
 
+  /// Calls `body` with each key on a lease, in ascending order, until it answers false. Returns
+  /// whether it never did, as also for an unknown lease. The bytes are valid during the call.
+  package func forEachKey(
+    of lease: LeaseID,
+    _ body: (UnsafeRawBufferPointer) -> Bool
+  ) -> Bool {
+    keys(of: lease).allSatisfy { key in key.withUnsafeBytes(body) }
+  }
+
   /// The lease that a key hangs on, or `.none`.
   package func lease(of key: UnsafeRawBufferPointer) -> LeaseID {
     withState { state in

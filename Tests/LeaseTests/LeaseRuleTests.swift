@@ -154,6 +154,13 @@ import Testing
     for key in ["b", "a\u{0}", "ab", "a", "B", "ä"] { attach(key, to: 1) }
     let expected = ["B", "a", "a\u{0}", "ab", "b", "ä"].map { Array($0.utf8) }
     #expect(registry.keys(of: LeaseID(1)) == expected)
+    var seen: [[UInt8]] = []
+    let wasStopped = !registry.forEachKey(of: LeaseID(1)) { key in
+      seen.append(Array(key))
+      return seen.count < 2
+    }
+    #expect(wasStopped && seen == Array(expected.prefix(2)))
+    #expect(registry.forEachKey(of: LeaseID(2)) { _ in false })
     #expect(registry.revoke(LeaseID(1))?.withKeys { $0.map { Array($0) } } == expected)
     #expect(registry.revoke(LeaseID(1)) == nil)
   }
