@@ -134,12 +134,12 @@ class Member:
 
 
 def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bool = True,
-            timeout: float = 30) -> subprocess.CompletedProcess:
-    """Runs Debian's etcdctl 3.4 against a member."""
+            timeout: float = 30, endpoint: str | None = None) -> subprocess.CompletedProcess:
+    """Runs Debian's etcdctl 3.4 against a member, at another of its addresses if one is given."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
     environment["ETCDCTL_API"] = "3"
     done = subprocess.run(
-        ["/usr/bin/etcdctl", f"--endpoints={member.endpoint}", *arguments],
+        ["/usr/bin/etcdctl", f"--endpoints={endpoint or member.endpoint}", *arguments],
         input=stdin, capture_output=True, text=True, env=environment, timeout=timeout)
     if check and done.returncode != 0:
         raise AssertionError(

@@ -1,5 +1,6 @@
 """TLS: the clients of this world against a member with TLS, and refusals as etcd's."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -16,12 +17,14 @@ import grpc
 import pytest
 
 from certificates import Authority, openssl, put_in_place
-from harness import Member, etcdctl, free_port, load
+from harness import Member, etcdctl, free_port
 
 KINDS = ["martlet", "etcd"]
 # The member looks at its files once a second; a busy machine may take longer to get to it.
 RELOAD_SECONDS = 10
 HANDSHAKE_SECONDS = 10
+# TLS without a look at the server's certificate; etcdctl has no TLS without the first.
+INSECURE = ["--insecure-transport=false", "--insecure-skip-tls-verify"]
 
 
 class TLSMember(Member):
@@ -37,6 +40,10 @@ class TLSMember(Member):
             certificate = files.server
         if certificate:
             self.flags += [f"--cert-file={certificate[0]}", f"--key-file={certificate[1]}"]
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
 
     def context(self, client=None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.files.ca.certificate)
@@ -68,7 +75,7 @@ class TLSMember(Member):
             return int(connection.getpeercert()["serialNumber"], 16)
 
     def ctl(self, *arguments, client=None, **options):
-        flags = [f"--endpoints=https://{self.endpoint}", f"--cacert={self.files.ca.certificate}"]
+        flags = [f"--cacert={self.files.ca.certificate}"]
         client = client or self.client
         if client:
             flags += [f"--cert={client[0]}", f"--key={client[1]}"]
@@ -135,9 +142,9 @@ def test_etcdctl(member, tmp_path):
 
 def test_etcdctl_that_does_not_trust_the_server(member):
     client = [f"--cert={member.client[0]}", f"--key={member.client[1]}"] if member.client else []
-    flags = [f"--endpoints=https://{member.endpoint}", *client, "--command-timeout=1s"]
+    flags = [*client, "--command-timeout=1s"]
     assert etcdctl(member, *flags, "get", "k", check=False).returncode != 0
-    done = etcdctl(member, *flags, "--insecure-skip-tls-verify", "put", "k", "v")
+    done = etcdctl(member, *flags, *INSECURE, "put", "k", "v")
     assert done.stdout == "OK\n"
 
 
@@ -164,7 +171,8 @@ def channel(member, client=None):
 
 
 def test_python(member, stubs):
-    rpc_pb2, rpc_grpc = load(stubs, "etcd/api/etcdserverpb", "rpc")
+    import rpc_pb2
+    import rpc_pb2_grpc as rpc_grpc
     with channel(member) as open_channel:
         kv = rpc_grpc.KVStub(open_channel)
         kv.Put(rpc_pb2.PutRequest(key=b"python", value=b"v" * 100_000), timeout=10)
@@ -196,8 +204,7 @@ def test_sessions_are_resumed_and_still_checked(member):
 
 def is_served(member, client) -> bool:
     """By gRPC and by plain HTTP alike."""
-    rest = [f"--endpoints=https://{member.endpoint}", f"--cacert={member.files.ca.certificate}",
-            "--command-timeout=1s"]
+    rest = [f"--cacert={member.files.ca.certificate}", "--command-timeout=2s"]
     if client:
         rest += [f"--cert={client[0]}", f"--key={client[1]}"]
     by_grpc = etcdctl(member, *rest, "get", "k", check=False).returncode == 0
@@ -235,7 +242,9 @@ def test_who_is_let_in(kind, files, tmp_path):
     ]
     for flags, expected in cases:
         with TLSMember(kind, files, flags, files.alice) as running:
-            served = {name for name, client in clients.items() if is_served(running, client)}
+            with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+                answers = pool.map(lambda client: is_served(running, client), clients.values())
+            served = {name for name, answer in zip(clients, answers) if answer}
             assert served == expected, (kind, flags, running.log()[-3000:])
 
 
@@ -248,7 +257,8 @@ def test_a_certificate_is_revoked_while_running(own_files, der):
                    own_files.alice) as running:
         assert is_served(running, bob)
         ca.revoke("bob", der=der)
-        eventually(lambda: not is_served(running, bob))
+        eventually(lambda: not running.get("/health", bob))
+        assert not is_served(running, bob)
         assert is_served(running, own_files.alice)
         assert "is revoked" in running.log()
         # A list that cannot be read changes nothing.
@@ -310,7 +320,8 @@ def test_a_new_authority_counts_without_a_restart(own_files, tmp_path):
         both.write_bytes(pathlib.Path(own_files.ca.certificate).read_bytes()
                          + pathlib.Path(other.certificate).read_bytes())
         put_in_place(str(both), trusted)
-        eventually(lambda: is_served(running, carol))
+        eventually(lambda: running.get("/health", carol))
+        assert is_served(running, carol)
         assert is_served(running, own_files.alice)
 
 
@@ -327,8 +338,7 @@ def test_auto_tls(kind, files, tmp_path):
 
     running.is_healthy = healthy
     with running:
-        etcdctl(running, f"--endpoints=https://{running.endpoint}", "--insecure-skip-tls-verify",
-                "put", "k", "v")
+        etcdctl(running, *INSECURE, "put", "k", "v")
         assert (made / "key.pem").stat().st_mode & 0o777 == 0o600
         text = openssl("x509", "-in", str(made / "cert.pem"), "-noout", "-text", cwd=tmp_path)
         assert "IP Address:127.0.0.1" in text
@@ -357,7 +367,9 @@ def test_plain_and_tls_on_one_port(kind, files):
     member.flags[0] += f",{plain}"
     with member:
         member.ctl("put", "k", "v")
-        assert etcdctl(member, "get", "k", "--print-value-only").stdout == "v\n"
+        if kind == "martlet":  # etcd 3.4 asks gRPC for TLS even so
+            assert etcdctl(member, "get", "k", "--print-value-only",
+                           endpoint=plain).stdout == "v\n"
         done = subprocess.run(["curl", "-sS", f"{plain}/health"], capture_output=True, text=True)
         assert '"health":"true"' in done.stdout, done
 
@@ -377,8 +389,8 @@ def test_metrics_addresses(kind, files):
             assert "etcd_server_has_leader 1" in get("/metrics")
             assert '"health":"true"' in get("/health")
             assert get("/v3/kv/range", "-d", "{}").rsplit("\n", 1)[1] in ("404", "405")
-        done = etcdctl(running, f"--endpoints=http://127.0.0.1:{ports[0]}", "--command-timeout=1s",
-                       "get", "k", check=False)
+        done = etcdctl(running, "--command-timeout=1s", "get", "k", check=False,
+                       endpoint=f"http://127.0.0.1:{ports[0]}")
         assert done.returncode != 0
 
 
@@ -390,10 +402,11 @@ def test_http_has_addresses_of_its_own(files, stubs):
     with running:
         running.ctl("put", "k", "v")
         assert b"404" in running.get("/health").split(b"\r\n")[0]
-        done = etcdctl(running, f"--endpoints=http://127.0.0.1:{port}", "--command-timeout=1s",
-                       "get", "k", check=False)
+        done = etcdctl(running, "--command-timeout=1s", "get", "k", check=False,
+                       endpoint=f"http://127.0.0.1:{port}")
         assert done.returncode != 0
-        rpc_pb2, rpc_grpc = load(stubs, "etcd/api/etcdserverpb", "rpc")
+        import rpc_pb2
+        import rpc_pb2_grpc as rpc_grpc
         with grpc.insecure_channel(f"127.0.0.1:{port}") as open_channel:
             with pytest.raises(grpc.RpcError) as failure:
                 rpc_grpc.KVStub(open_channel).Range(rpc_pb2.RangeRequest(key=b"k"), timeout=5)
