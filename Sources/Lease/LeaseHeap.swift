@@ -8,6 +8,12 @@ struct LeaseHeap {
     /// Nanoseconds of the leader's clock.
     var time: UInt64
     var slot: UInt32
+
+    /// Of those with one time, as after a change of leader, the ones granted earlier mostly come
+    /// first: their records lie together in the store.
+    static func < (left: Entry, right: Entry) -> Bool {
+      left.time != right.time ? left.time < right.time : left.slot < right.slot
+    }
   }
 
   private(set) var entries: [Entry] = []
@@ -63,7 +69,7 @@ struct LeaseHeap {
     var position = start
     while position > 0 {
       let parent = (position - 1) / 2
-      guard entry.time < entries[parent].time else { break }
+      guard entry < entries[parent] else { break }
       place(entries[parent], at: position, &slots)
       position = parent
     }
@@ -76,8 +82,8 @@ struct LeaseHeap {
     while true {
       var child = 2 * position + 1
       guard child < entries.count else { break }
-      if child + 1 < entries.count, entries[child + 1].time < entries[child].time { child += 1 }
-      guard entries[child].time < entry.time else { break }
+      if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
+      guard entries[child] < entry else { break }
       place(entries[child], at: position, &slots)
       position = child
     }

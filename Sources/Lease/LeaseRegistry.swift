@@ -118,17 +118,19 @@ extension LeaseRegistry {
   /// How many leases changed since the last `takeChanges`, or a few more.
   package var changedCount: Int { withState { $0.changed.count } }
 
-  /// Calls `visit` for each lease that changed since the last call: with what to store, or nil for
-  /// one that ended.
-  package func takeChanges(_ visit: (_ lease: LeaseID, _ stored: StoredLease?) -> Void) {
+  /// Calls `visit` for each lease that changed since the last call, named by the entry that granted
+  /// it: with what to store, or nil when it ended.
+  package func takeChanges(_ visit: (_ grantedAt: LogIndex, _ stored: StoredLease?) -> Void) {
     withState { state in
-      for lease in state.changed {
-        guard let slot = state.slot(of: lease) else {
-          visit(lease, nil)
+      for changed in state.changed {
+        guard let slot = state.slot(of: changed.lease),
+          state[slot].stored.grantedAt == changed.grantedAt
+        else {
+          visit(changed.grantedAt, nil)
           continue
         }
         state[slot].flags.remove(.isChanged)
-        visit(lease, state[slot].stored)
+        visit(changed.grantedAt, state[slot].stored)
       }
       state.changed = []
     }

@@ -9,7 +9,7 @@ struct LeaseState {
   let keys = KeyTable()
   var heap = LeaseHeap()
   /// Leases to be stored or removed from the store at the next flush; some may be named twice.
-  var changed: [LeaseID] = []
+  var changed: [Changed] = []
   var statistics = LeaseStatistics()
 
   /// Whether this member leads and so decides when leases expire.
@@ -18,6 +18,12 @@ struct LeaseState {
   var holdUntil: UInt64 = 0
   /// Leader: where the next look for checkpoints begins.
   var nextCheckpointSlot = 0
+
+  struct Changed {
+    var lease: LeaseID
+    /// Which of several leases that had this ID.
+    var grantedAt: LogIndex
+  }
 
   var count: Int { slotOf.count }
 
@@ -57,7 +63,8 @@ struct LeaseState {
 
   mutating func noteChange(_ slot: UInt32) {
     guard slots[Int(slot)].flags.insert(.isChanged).inserted else { return }
-    changed.append(slots[Int(slot)].stored.id)
+    let stored = slots[Int(slot)].stored
+    changed.append(Changed(lease: stored.id, grantedAt: stored.grantedAt))
   }
 
   static let nanosecondsPerSecond: UInt64 = 1_000_000_000

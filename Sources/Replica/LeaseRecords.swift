@@ -2,23 +2,27 @@ import Base
 package import Lease
 package import Storage
 
-// Leases in the store's metadata: one key for each, "lease." and its ID in hexadecimal. The value is
-// 24 bytes, little endian:
+// Leases in the store's metadata: one key for each, "lease." and the log index of its grant in 16
+// hexadecimal digits. So new ones go to one end, and those that expire together lie together. The
+// value is 24 bytes, little endian:
 //
-//     0   the time to live that was granted, in seconds
-//     8   the seconds left at the last checkpoint, 0 for none
-//     16  the log index of the grant
+//     0   the lease's ID
+//     8   the time to live that was granted, in seconds
+//     16  the seconds left at the last checkpoint, 0 for none
 //
 // Only leases that changed are written at a flush. Which keys hang on them the pairs say themselves.
 
 extension LeaseRegistry {
   static let keyPrefix = "lease."
+  private static let keyDigits = 16
 
   /// What to store for the leases that changed since the last call. Apply thread.
   func takeMetadata() -> MetadataChanges {
     var changes: MetadataChanges = []
-    takeChanges { lease, stored in
-      changes.append((Self.keyPrefix + lease.description, stored?.encoded()))
+    takeChanges { grantedAt, stored in
+      let number = String(grantedAt.rawValue, radix: 16)
+      let zeros = String(repeating: "0", count: Self.keyDigits - number.count)
+      changes.append((Self.keyPrefix + zeros + number, stored?.encoded()))
     }
     return changes
   }
@@ -45,23 +49,24 @@ extension StoredLease {
 
   func encoded() -> [UInt8] {
     var writer = ByteWriter(capacity: Self.recordBytes)
+    writer.append(integer: id.rawValue.littleEndian)
     writer.append(integer: grantedSeconds.littleEndian)
     writer.append(integer: remainingSeconds.littleEndian)
-    writer.append(integer: grantedAt.rawValue.littleEndian)
     return [UInt8](writer.bytes)
   }
 
   init?(key: Substring, _ value: UnsafeRawBufferPointer) {
-    guard let id = UInt64(key, radix: 16), value.count == Self.recordBytes else { return nil }
+    guard let grantedAt = UInt64(key, radix: 16), value.count == Self.recordBytes else {
+      return nil
+    }
+    func number(at offset: Int) -> Int64 {
+      Int64(littleEndian: value.loadUnaligned(fromByteOffset: offset, as: Int64.self))
+    }
     self.init(
-      id: LeaseID(Int64(bitPattern: id)),
-      grantedSeconds: Int64(littleEndian: value.loadUnaligned(as: Int64.self)),
-      remainingSeconds: Int64(
-        littleEndian: value.loadUnaligned(fromByteOffset: 8, as: Int64.self)
-      ),
-      grantedAt: LogIndex(
-        UInt64(littleEndian: value.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
-      )
+      id: LeaseID(number(at: 0)),
+      grantedSeconds: number(at: 8),
+      remainingSeconds: number(at: 16),
+      grantedAt: LogIndex(grantedAt)
     )
   }
 }

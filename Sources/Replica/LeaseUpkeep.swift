@@ -17,8 +17,8 @@ struct LeaseUpkeep {
 
   /// Most leases in one entry, and the keys after which no more are added: applying one holds the
   /// store's lock.
-  static let leasesMax = 1000
-  static let keysMax = 1000
+  static let leasesMax = 500
+  static let keysMax = 500
 }
 
 // How the leader lets leases expire.

@@ -14,7 +14,7 @@ import Testing
     var handedOut: [LeaseID] = []
     var checkpoints: [(lease: LeaseID, remainingSeconds: Int64)] = []
     /// What the store would hold, from `takeChanges` alone.
-    var stored: [LeaseID: StoredLease] = [:]
+    var stored: [LogIndex: StoredLease] = [:]
     var step = 0
 
     init(seed: UInt64) {
@@ -159,8 +159,9 @@ import Testing
     }
 
     mutating func takeChanges() {
-      registry.takeChanges { lease, new in stored[lease] = new }
-      #expect(stored == model.leases.mapValues(\.stored), place)
+      registry.takeChanges { grantedAt, new in stored[grantedAt] = new }
+      let expected = model.leases.values.map { ($0.stored.grantedAt, $0.stored) }
+      #expect(stored == Dictionary(uniqueKeysWithValues: expected), place)
       #expect(registry.changedCount == 0, place)
     }
 
