@@ -70,9 +70,15 @@ public final class EmbeddedMember: Sendable {
     logger: Logger
   ) async throws -> EmbeddedMember {
     let resolved = try configuration.resolve()
+    let tokens = try await TokenProvider(configuration)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoopCount)
     do {
-      let runtime = try MemberRuntime(resolved, loopCount: eventLoopCount, logger: logger)
+      let runtime = try MemberRuntime(
+        resolved,
+        tokens: tokens,
+        loopCount: eventLoopCount,
+        logger: logger
+      )
       do {
         let health = HealthStatus()
         let (server, bound) = try await runtime.serve(on: group, resolved, health: health)

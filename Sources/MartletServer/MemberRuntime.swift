@@ -27,10 +27,17 @@ final class MemberRuntime: Sendable {
 
   /// How many threads read for the event loops.
   private static let readerThreads = 2
+  /// Hashing passwords may take this share of the processors: one thread for so many.
+  private static let coresPerHashingThread = 4
   /// How often `waitUntilReady` looks.
   private static let readyPollMilliseconds = 2
 
-  init(_ configuration: ResolvedConfiguration, loopCount: Int, logger: Logger) throws {
+  init(
+    _ configuration: ResolvedConfiguration,
+    tokens: TokenProvider,
+    loopCount: Int,
+    logger: Logger
+  ) throws {
     let isAutomatic = configuration.security?.automatic != nil
     let filedTLS = isAutomatic ? nil : try configuration.makeTLS(logger: logger)
     let opened = try OpenedMember(configuration, loopCount: loopCount, logger: logger)
@@ -44,6 +51,8 @@ final class MemberRuntime: Sendable {
     }
     let (store, storage, log) = (opened.store, opened.storage, opened.log)
     let status = PublishedStatus(members: opened.machine.members)
+    let auth = PublishedAuth(opened.machine.auth)
+    opened.machine.authChanged = { auth.publish($0) }
     let (disk, loops, fatal, gate) = (DiskMetrics(), LoopTable(), FailureLatch(), AdmissionGate())
     let replica = ReplicaThread(
       machine: opened.machine,
@@ -75,6 +84,12 @@ final class MemberRuntime: Sendable {
       storage: storage,
       leases: opened.machine.leases,
       status: status,
+      auth: auth,
+      tokens: tokens,
+      passwords: PasswordHasher(
+        cost: configuration.source.bcryptCost,
+        threadCount: max(1, System.coreCount / Self.coresPerHashingThread)
+      ),
       gate: gate,
       quota: StoreQuota(bytesMax: configuration.quotaBytes, storage: storage),
       responses: ResponseBudget(),
@@ -148,14 +163,15 @@ final class MemberRuntime: Sendable {
 
   /// The services of one event loop, on that loop.
   private static func register(_ loop: RequestLoop, _ health: HealthStatus) {
-    loop.start()
     let calls = loop.calls
     calls.register(KVDispatcher(KeyValueService(loop: loop)))
     calls.register(LeaseDispatcher(LeaseKeepingService(loop: loop)))
     calls.register(ClusterDispatcher(ClusterMemberService(loop: loop)))
+    calls.register(AuthDispatcher(AccountService(loop: loop)))
     calls.register(MaintenanceDispatcher(StoreMaintenanceService(loop: loop)))
     HealthResponder.register(on: calls, health)
     Reflection.register(on: calls)
+    loop.start()
   }
 
   private static func serverConfiguration(_ source: ServerConfiguration) -> RPCServerConfiguration {
@@ -205,6 +221,7 @@ final class MemberRuntime: Sendable {
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.
   func stop() {
     reclaimer.stop()
+    context.passwords.stop()
     context.readers.stop()
     context.replica.stop()
     loops.removeAll()

@@ -1,3 +1,4 @@
+import Auth
 import Base
 import Lease
 import Log
@@ -126,6 +127,9 @@ struct OpenedMember {
     leases: LeaseRegistry
   ) throws -> ReplicatedTables {
     var tables = ReplicatedTables(members: members, leases: leases)
+    if let bytes = try base.metadata(StoredMetadata.authKey) {
+      tables.auth = try AuthState(decoding: bytes)
+    }
     if let bytes = try base.metadata(AlarmTable.metadataKey) {
       tables.alarms = try AlarmTable(decoding: bytes)
     }

@@ -5,6 +5,9 @@ import Proto
 struct InternalRequest {
   /// Where the answer goes; `.none` when the proposer was not this process.
   private(set) var handle = RequestHandle.none
+  /// Whether a member proposed this by itself, for no client: see `ProposalBatch.append`. It is the
+  /// entry that says so, in the same way on every member and on replay.
+  private(set) var isFromMember = false
   private(set) var operation: ReplicatedOperation?
   /// The encoded request of `operation`, valid as long as the bytes it was found in.
   private(set) var request = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -16,7 +19,7 @@ struct InternalRequest {
   /// Reads the top level of `bytes`. Fields that this build does not know are skipped; what follows
   /// a malformed field is not seen, the same way on every member.
   init(_ bytes: UnsafeRawBufferPointer, epoch: UInt64) {
-    var id = RequestHandle.none
+    var id = RequestHandle(rawValue: 0)
     var isOurs = false
     var scanner = WireScanner(bytes)
     while let field = try? scanner.next() {
@@ -33,6 +36,7 @@ struct InternalRequest {
         break
       }
     }
+    isFromMember = id == .none
     if isOurs { handle = id }
   }
 
@@ -44,7 +48,7 @@ struct InternalRequest {
         return RequestHandle(rawValue: number)
       }
     }
-    return .none
+    return RequestHandle(rawValue: 0)
   }
 
   /// Reads a `RequestHeader` and returns its `ID`.

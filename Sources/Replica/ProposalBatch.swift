@@ -71,7 +71,8 @@ package struct ProposalBatch: ~Copyable {
   package var byteCount: Int { writer.count }
 
   /// Adds one request in the bytes it came in. `proposer` is nil when authentication is off or the
-  /// member itself proposes.
+  /// member itself proposes; `handle` is `.none` in the latter case only, and such an entry is
+  /// applied without a look at permissions.
   package mutating func append(
     _ operation: ReplicatedOperation,
     handle: RequestHandle,

@@ -1,3 +1,4 @@
+import Auth
 import Base
 import Lease
 import Log
@@ -181,6 +182,9 @@ extension ReplicaMachine {
   package func seal() -> ReplicaOutput.Flush? {
     guard !isFlushing, applied.index != sealedIndex || store.wantsFlush else { return nil }
     var metadata = StoredMetadata(applied: applied, members: members).encoded()
+    if authVersion != sealedAuthVersion {
+      metadata.append((StoredMetadata.authKey, auth.encoded()))
+    }
     if alarmsVersion != sealedAlarmsVersion {
       metadata.append((AlarmTable.metadataKey, alarms.encoded()))
     }
@@ -189,6 +193,7 @@ extension ReplicaMachine {
     }
     metadata += leases.takeMetadata()
     guard let job = store.seal(metadata: metadata) else { return nil }
+    sealedAuthVersion = authVersion
     isFlushing = true
     sealedIndex = applied.index
     unsealedLogBytes = 0

@@ -29,11 +29,16 @@ package final class ReplicaMachine {
 
   /// Shared with the threads that keep leases alive.
   package let leases: LeaseRegistry
-  package internal(set) var auth: AuthState {
-    didSet { authVersion += 1 }
-  }
+  package var auth: AuthState { access.state }
+  /// `auth`, and what its users may do.
+  var access: AccessChecker
   /// Grows with each change of `auth`.
-  package private(set) var authVersion = 0
+  package internal(set) var authVersion = 0
+  /// The version of `auth` that the newest closed memtable carries.
+  var sealedAuthVersion = 0
+  /// Called with each new state of `auth` while the batch that made it is still open: who reads
+  /// that batch's keys later finds the permissions of the same moment, or newer ones.
+  package var authChanged: (AuthState) -> Void = { _ in }
   package internal(set) var alarms: AlarmTable {
     didSet { alarmsVersion += 1 }
   }
@@ -107,7 +112,7 @@ package final class ReplicaMachine {
     self.store = store
     members = tables.members
     leases = tables.leases
-    auth = tables.auth
+    access = AccessChecker(tables.auth)
     alarms = tables.alarms
     downgrade = tables.downgrade
     confState = restored.confState

@@ -1,3 +1,4 @@
+package import Auth
 package import MVCC
 import Raft
 
@@ -32,6 +33,23 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
   case timeout
   case memberNotFound
   case corrupt
+  case rootUserNotExist
+  case rootRoleNotExist
+  case userAlreadyExists
+  case userEmpty
+  case userNotFound
+  case roleAlreadyExists
+  case roleNotFound
+  case roleEmpty
+  case authenticationFailed
+  case permissionNotGiven
+  case permissionDenied
+  case roleNotGranted
+  case permissionNotGranted
+  case authNotEnabled
+  case invalidAuthToken
+  case invalidAuthManagement
+  case oldAuthRevision
 }
 
 extension RequestError {
@@ -49,6 +67,25 @@ extension RequestError {
     case .futureRevision: self = .futureRevision
     case .noSpace: self = .noSpace
     case .corrupt: self = .corrupt
+    }
+  }
+
+  package init(_ error: AuthError) {
+    switch error {
+    case .rootUserNotExist: self = .rootUserNotExist
+    case .rootRoleNotExist: self = .rootRoleNotExist
+    case .userAlreadyExists: self = .userAlreadyExists
+    case .userEmpty: self = .userEmpty
+    case .userNotFound: self = .userNotFound
+    case .roleAlreadyExists: self = .roleAlreadyExists
+    case .roleNotFound: self = .roleNotFound
+    case .roleEmpty: self = .roleEmpty
+    case .permissionNotGiven: self = .permissionNotGiven
+    case .permissionDenied: self = .permissionDenied
+    case .roleNotGranted: self = .roleNotGranted
+    case .permissionNotGranted: self = .permissionNotGranted
+    case .invalidManagement: self = .invalidAuthManagement
+    case .oldRevision: self = .oldAuthRevision
     }
   }
 

@@ -13,6 +13,8 @@ package struct StoredMetadata: Sendable {
 
   package static let appliedKey = "replica.applied"
   package static let membersKey = "replica.members"
+  /// Where `AuthState.encoded()` is, once there ever was a user or role.
+  package static let authKey = "replica.auth"
 
   package init(applied: LogMark, members: MemberTable) {
     self.applied = applied

@@ -102,7 +102,7 @@ extension FlagTable {
       .text(\.authToken),
       "simple",
       .auth,
-      .acceptedWithoutEffect,
+      .works,
       "Kind of token and its options: simple, or jwt,pub-key=..,sign-method=.."
     ),
     Flag(
@@ -110,7 +110,7 @@ extension FlagTable {
       .integer(\.bcryptCost),
       "10",
       .auth,
-      .acceptedWithoutEffect,
+      .works,
       "Work to hash a password, 4 to 31."
     ),
     Flag(
@@ -118,7 +118,7 @@ extension FlagTable {
       .integer(\.authTokenTTLSeconds),
       "300",
       .auth,
-      .acceptedWithoutEffect,
+      .works,
       "Seconds that a simple token lives after its last use."
     ),
   ]

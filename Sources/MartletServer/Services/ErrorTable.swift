@@ -45,6 +45,29 @@ extension RequestError {
     case .timeout: (.unavailable, "etcdserver: request timed out")
     case .memberNotFound: (.notFound, "etcdserver: member not found")
     case .corrupt: (.dataLoss, "etcdserver: corrupt cluster")
+    case .rootUserNotExist: (.failedPrecondition, "etcdserver: root user does not exist")
+    case .rootRoleNotExist:
+      (.failedPrecondition, "etcdserver: root user does not have root role")
+    case .userAlreadyExists: (.failedPrecondition, "etcdserver: user name already exists")
+    case .userEmpty: (.invalidArgument, "etcdserver: user name is empty")
+    case .userNotFound: (.failedPrecondition, "etcdserver: user name not found")
+    case .roleAlreadyExists: (.failedPrecondition, "etcdserver: role name already exists")
+    case .roleNotFound: (.failedPrecondition, "etcdserver: role name not found")
+    case .roleEmpty: (.invalidArgument, "etcdserver: role name is empty")
+    case .authenticationFailed:
+      (.invalidArgument, "etcdserver: authentication failed, invalid user ID or password")
+    case .permissionNotGiven: (.invalidArgument, "etcdserver: permission not given")
+    case .permissionDenied: (.permissionDenied, "etcdserver: permission denied")
+    case .roleNotGranted:
+      (.failedPrecondition, "etcdserver: role is not granted to the user")
+    case .permissionNotGranted:
+      (.failedPrecondition, "etcdserver: permission is not granted to the role")
+    case .authNotEnabled:
+      (.failedPrecondition, "etcdserver: authentication is not enabled")
+    case .invalidAuthToken: (.unauthenticated, "etcdserver: invalid auth token")
+    case .invalidAuthManagement: (.invalidArgument, "etcdserver: invalid auth management")
+    case .oldAuthRevision:
+      (.invalidArgument, "etcdserver: revision of auth store is old")
     }
   }
 }

@@ -1,3 +1,4 @@
+import Auth
 import Base
 import MVCC
 import Proto
@@ -35,6 +36,7 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
+    guard loop.admit(call, { $0.permits(request.view, loop.leaseKeys) }) != nil else { return }
     propose(.put, request.bytes, call)
   }
 
@@ -47,6 +49,7 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
+    guard loop.admit(call, { $0.permits(request.view) }) != nil else { return }
     propose(.deleteRange, request.bytes, call)
   }
 
@@ -57,10 +60,14 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
+    // Asked again where it is applied; here, so that what is refused does not come to the log.
+    guard let stamp = loop.admit(call, { $0.permits(request.view, loop.leaseKeys) }) else {
+      return
+    }
     guard Store.isReadOnly(request.view) else { return propose(.txn, request.bytes, call) }
     let isLocal = Store.isSerializable(request.view) || loop.shared.status.readsAreLocal
     if isLocal && loop.shared.store.estimateCount(request.view) <= Self.keysOnLoopMax {
-      loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+      loop.answer(call, since: stamp) { (reply: inout ByteWriter) throws(StoreError) in
         try loop.shared.store.readOnlyTxn(
           request.view,
           header: loop.header,
@@ -70,7 +77,11 @@ final class KeyValueService: KVService {
       }
     } else {
       let copy = ReadRequest.txn(SharedBytes(copying: request.bytes))
-      if isLocal { loop.answerFromPool(copy, call) } else { loop.whenLinearizable(copy, call) }
+      if isLocal {
+        loop.answerFromPool(copy, call, since: stamp)
+      } else {
+        loop.whenLinearizable(copy, call, since: stamp)
+      }
     }
   }
 
@@ -98,13 +109,16 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
+    guard let stamp = loop.admit(call, { $0.permits(request.view) }) else { return }
     guard request.view.serializable || loop.shared.status.readsAreLocal else {
-      return loop.whenLinearizable(.range(SharedBytes(copying: request.bytes)), call)
+      let copy = ReadRequest.range(SharedBytes(copying: request.bytes))
+      return loop.whenLinearizable(copy, call, since: stamp)
     }
     if loop.isLong(request.view) {
-      return loop.answerFromPool(.range(SharedBytes(copying: request.bytes)), call)
+      let copy = ReadRequest.range(SharedBytes(copying: request.bytes))
+      return loop.answerFromPool(copy, call, since: stamp)
     }
-    loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+    loop.answer(call, since: stamp) { (reply: inout ByteWriter) throws(StoreError) in
       try loop.shared.store.range(
         request.view,
         header: loop.header,
@@ -128,6 +142,7 @@ final class KeyValueService: KVService {
         .unimplemented("etcdserver: range stream does not support sorting or revision filters")
       )
     }
+    guard let stamp = loop.admit(call, { $0.permits(request.view) }) else { return }
     guard loop.shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     // The cursor copies the request, and pins its revision until it is let go with the stream.
     let shared = loop.shared
@@ -139,7 +154,7 @@ final class KeyValueService: KVService {
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
     }
-    PumpedStream.start(loop, call.id) { reader, message, _ in
+    PumpedStream.start(loop, call.id, since: stamp) { reader, message, _ in
       do throws(StoreError) {
         let hasMore = try cursor.next(bytesMax: bytesMax, reader: reader, into: &message)
         return hasMore ? .more : .last

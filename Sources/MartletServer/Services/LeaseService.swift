@@ -1,3 +1,4 @@
+import Auth
 import Base
 import Lease
 import MVCC
@@ -127,27 +128,44 @@ final class LeaseKeepingService: LeaseService {
     _ request: IncomingMessage<Etcdserverpb.LeaseTimeToLiveRequest.View>,
     _ call: ServerCall
   ) {
-    let wanted = ReadRequest.leaseTimes(LeaseID(request.view.id), withKeys: request.view.keys)
+    // Its keys are told to those who may read them all.
+    let (lease, withKeys) = (LeaseID(request.view.id), request.view.keys)
+    var access: UserAccess?
+    let stamp = loop.admit(call) { user in
+      access = user
+      return !withKeys || user.isRoot || leases.forEachKey(of: lease) { user.permitsReading($0) }
+    }
+    guard let stamp else { return }
+    // Keys that are put on the lease from now on are left out, if they are not the user's.
+    let wanted = ReadRequest.leaseTimes(lease, withKeys: withKeys, access)
     let keyCount =
       request.view.keys ? leases.times(of: LeaseID(request.view.id), now: 0)?.keyCount ?? 0 : 0
-    answer(wanted, isLong: keyCount > Self.itemsOnLoopMax, call)
+    answer(wanted, isLong: keyCount > Self.itemsOnLoopMax, call, stamp)
   }
 
   func leaseLeases(
     _ request: IncomingMessage<Etcdserverpb.LeaseLeasesRequest.View>,
     _ call: ServerCall
   ) {
-    answer(.leaseList, isLong: leases.count > Self.itemsOnLoopMax, call)
+    guard let stamp = loop.admit(call, { _ in true }) else { return }
+    answer(.leaseList, isLong: leases.count > Self.itemsOnLoopMax, call, stamp)
   }
 
-  private func answer(_ request: ReadRequest, isLong: Bool, _ call: ServerCall) {
-    guard loop.shared.status.readsAreLocal else { return loop.whenLinearizable(request, call) }
-    if isLong { return loop.answerFromPool(request, call) }
+  private func answer(
+    _ request: ReadRequest,
+    isLong: Bool,
+    _ call: ServerCall,
+    _ stamp: PublishedAuth.Stamp
+  ) {
+    guard loop.shared.status.readsAreLocal else {
+      return loop.whenLinearizable(request, call, since: stamp)
+    }
+    if isLong { return loop.answerFromPool(request, call, since: stamp) }
     let shared = loop.shared
-    loop.answer(call) { (reply: inout ByteWriter) throws(StoreError) in
+    loop.answer(call, since: stamp) { (reply: inout ByteWriter) throws(StoreError) in
       switch request {
-      case .leaseTimes(let lease, let withKeys):
-        shared.encodeLeaseTimes(lease, withKeys: withKeys, into: &reply)
+      case .leaseTimes(let lease, let withKeys, let access):
+        shared.encodeLeaseTimes(lease, withKeys: withKeys, access, into: &reply)
       default:
         shared.encodeLeaseList(into: &reply)
       }
@@ -184,14 +202,25 @@ private final class CheckpointedRenewals: StreamAnswers {
 
 extension MemberContext {
   /// Writes a whole `LeaseTimeToLiveResponse`.
-  func encodeLeaseTimes(_ lease: LeaseID, withKeys: Bool, into reply: inout ByteWriter) {
+  func encodeLeaseTimes(
+    _ lease: LeaseID,
+    withKeys: Bool,
+    _ access: UserAccess?,
+    into reply: inout ByteWriter
+  ) {
     var response = Etcdserverpb.LeaseTimeToLiveResponse()
     response.header = responseHeader
     response.id = lease.rawValue
     if let times = leases.times(of: lease, now: MonotonicTime.now.nanoseconds) {
       response.ttl = times.remainingSeconds
       response.grantedTTL = times.grantedSeconds
-      if withKeys { response.keys = leases.keys(of: lease) }
+      if withKeys {
+        let keys = leases.keys(of: lease)
+        response.keys =
+          access.map { user in
+            keys.filter { key in key.withUnsafeBytes { user.permitsReading($0) } }
+          } ?? keys
+      }
     } else {
       response.ttl = -1
     }

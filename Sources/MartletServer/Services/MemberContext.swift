@@ -14,6 +14,10 @@ final class MemberContext: Sendable {
   let storage: TieredStorage
   let leases: LeaseRegistry
   let status: PublishedStatus
+  /// Users and roles.
+  let auth: PublishedAuth
+  let tokens: TokenProvider
+  let passwords: PasswordHasher
   let gate: AdmissionGate
   let quota: StoreQuota
   let responses: ResponseBudget
@@ -45,6 +49,9 @@ final class MemberContext: Sendable {
     storage: TieredStorage,
     leases: LeaseRegistry,
     status: PublishedStatus,
+    auth: PublishedAuth,
+    tokens: TokenProvider,
+    passwords: PasswordHasher,
     gate: AdmissionGate,
     quota: StoreQuota,
     responses: ResponseBudget,
@@ -58,6 +65,9 @@ final class MemberContext: Sendable {
     self.storage = storage
     self.leases = leases
     self.status = status
+    self.auth = auth
+    self.tokens = tokens
+    self.passwords = passwords
     self.gate = gate
     self.quota = quota
     self.responses = responses

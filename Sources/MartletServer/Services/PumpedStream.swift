@@ -36,6 +36,8 @@ final class PumpedStream: @unchecked Sendable {
   private let framing: Framing
   private let makeNext: MakeNext
   private let isDropped: DropFlag
+  /// Users and roles must be these when the first piece is made, which pins the revision.
+  private var stamp: PublishedAuth.Stamp?
   private var stall: Scheduled<Void>?
 
   private static let pieceCapacity = 4096
@@ -46,34 +48,49 @@ final class PumpedStream: @unchecked Sendable {
     loop: RequestLoop,
     call: CallID,
     framing: Framing,
+    stamp: PublishedAuth.Stamp?,
     makeNext: @escaping MakeNext
   ) {
     self.loop = loop
+    self.stamp = stamp
     self.call = call
     self.framing = framing
     self.makeNext = makeNext
     isDropped = loop.dropFlag(of: call)
   }
 
-  /// Starts a response that ends with the call. On the event loop.
+  /// Starts a response that ends with the call. On the event loop. With a stamp, users and roles
+  /// must still be those that admitted the call when the first piece is made.
   static func start(
     _ loop: RequestLoop,
     _ call: CallID,
     _ framing: Framing = .messages,
+    since stamp: PublishedAuth.Stamp? = nil,
     _ makeNext: @escaping MakeNext
   ) {
-    PumpedStream(loop: loop, call: call, framing: framing, makeNext: makeNext).makePiece()
+    let stream = PumpedStream(
+      loop: loop,
+      call: call,
+      framing: framing,
+      stamp: stamp,
+      makeNext: makeNext
+    )
+    stream.makePiece()
   }
 
   private func makePiece() {
+    let stamp = stamp
+    self.stamp = nil
     let submitted = loop.shared.readers.submit { [self] reader, _ in
       if isDropped.isSet { return }
       var piece = ByteWriter(capacity: Self.pieceCapacity)
       var length: Int?
-      let step = makeNext(reader, &piece) { length = $0 }
+      var step = makeNext(reader, &piece) { length = $0 }
+      if let stamp, stamp != loop.shared.auth.stamp { step = .failed(RPCStatus(.oldAuthRevision)) }
       let bytes = SharedBytes(piece.takeBlock())
       let announced = length
-      loop.withCall(call) { self.send(bytes, announced, step, $0) }
+      let outcome = step
+      loop.withCall(call) { self.send(bytes, announced, outcome, $0) }
     }
     if !submitted {
       loop.withCall(call) { self.finish($0, RPCStatus(.serverStopped)) }

@@ -7,6 +7,8 @@ struct ReadQueue {
   struct Read {
     var request: ReadRequest
     var call: CallID
+    /// See `RequestLoop.admit`.
+    var stamp: PublishedAuth.Stamp?
   }
 
   private struct Round {
@@ -31,8 +33,13 @@ struct ReadQueue {
   static func loop(of context: UInt64) -> Int { Int(context & (1 << loopBits - 1)) }
 
   /// Adds a read to the round that is about to start. Returns true for its first.
-  mutating func append(_ request: ReadRequest, _ call: CallID, now: MonotonicTime) -> Bool {
-    open.append(Read(request: request, call: call))
+  mutating func append(
+    _ request: ReadRequest,
+    _ call: CallID,
+    _ stamp: PublishedAuth.Stamp?,
+    now: MonotonicTime
+  ) -> Bool {
+    open.append(Read(request: request, call: call, stamp: stamp))
     count += 1
     byteCount += request.byteCount
     if open.count == 1 { openBegin = now.nanoseconds }

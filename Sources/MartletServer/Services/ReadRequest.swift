@@ -1,3 +1,4 @@
+import Auth
 import Base
 import MVCC
 import Proto
@@ -11,8 +12,11 @@ enum ReadRequest: Sendable {
   case range(SharedBytes)
   case txn(SharedBytes)
   case memberList
-  case leaseTimes(LeaseID, withKeys: Bool)
+  /// The keys that the user may read; all of them while authentication is off.
+  case leaseTimes(LeaseID, withKeys: Bool, UserAccess?)
   case leaseList
+  /// Answered by this, on the event loop.
+  case onLoop(@Sendable (ServerCall) -> Void)
 
   /// What a request without bytes counts as.
   private static let smallRequestBytes = 64
@@ -42,10 +46,12 @@ enum ReadRequest: Sendable {
       try member.store.readOnlyTxn(view, header: member.header, reader: reader, into: &reply)
     case .memberList:
       member.encodeMemberList(into: &reply)
-    case .leaseTimes(let lease, let withKeys):
-      member.encodeLeaseTimes(lease, withKeys: withKeys, into: &reply)
+    case .leaseTimes(let lease, let withKeys, let access):
+      member.encodeLeaseTimes(lease, withKeys: withKeys, access, into: &reply)
     case .leaseList:
       member.encodeLeaseList(into: &reply)
+    case .onLoop:
+      preconditionFailure("a read of the event loop came to the pool")
     }
   }
 

@@ -1,4 +1,6 @@
+import Auth
 import Base
+import Lease
 import MVCC
 import NIOCore
 import Proto
@@ -17,6 +19,12 @@ final class RequestLoop: @unchecked Sendable {
   let shared: MemberContext
   let calls: RPCServerLoop
   let reader: StoreReader
+  /// Who makes the calls. First used when all services are registered.
+  private(set) lazy var callers = CallerResolver(
+    shared.auth,
+    tokens: shared.tokens,
+    paths: calls.methodPaths
+  )
 
   private var scratch = ByteWriter(capacity: RequestLoop.scratchCapacity)
   private var proposals: ProposalBatch
@@ -52,6 +60,8 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Begins to look for proposals that nobody answers. On the event loop, once.
   func start() {
+    let callers = callers
+    calls.gate = { method, call in callers.refusal(method: method, call) }
     eventLoop.scheduleRepeatedTask(
       initialDelay: Self.timeoutCheckInterval,
       delay: Self.timeoutCheckInterval
@@ -94,8 +104,14 @@ final class RequestLoop: @unchecked Sendable {
     guard shared.gate.isOpen, timeouts.unanswered < Self.proposalsUnansweredMax else {
       return call.finish(RPCStatus(.tooManyRequests))
     }
+    let proposer: Proposer?
+    do throws(RequestError) {
+      proposer = try callers.caller(of: call).map { Proposer($0) }
+    } catch {
+      return call.finish(RPCStatus(error))
+    }
     let handle = RequestHandle(loop: number, call: call.id.rawValue)
-    proposals.append(operation, handle: handle, request: request)
+    proposals.append(operation, handle: handle, request: request, proposer: proposer)
     if proposals.byteCount >= Self.proposalBytesMax {
       handOver()
     } else if !isHandOverScheduled {
@@ -136,13 +152,61 @@ final class RequestLoop: @unchecked Sendable {
 
   // MARK: Reads
 
+  /// Asks whether a call's user may do what `permits` looks at; always when authentication is off.
+  /// Returns the stamp of the state that said so, for the check after the read; nil, and the call is
+  /// ended, when the answer is no.
+  @inline(__always)
+  func admit(_ call: ServerCall, _ permits: (UserAccess) -> Bool) -> PublishedAuth.Stamp? {
+    let stamp = shared.auth.stamp
+    return stamp.isEnabled ? admitChecked(call, permits) : stamp
+  }
+
+  private func admitChecked(
+    _ call: ServerCall,
+    _ permits: (UserAccess) -> Bool
+  ) -> PublishedAuth.Stamp? {
+    do throws(RequestError) {
+      let (access, stamp) = try callers.access(of: call)
+      if let access, !permits(access) { throw .permissionDenied }
+      return stamp
+    } catch {
+      call.finish(RPCStatus(error))
+      return nil
+    }
+  }
+
+  /// The keys on leases as they are now, for `UserAccess`.
+  var leaseKeys: UserAccess.LeaseKeys {
+    { [leases = shared.leases] lease, body in leases.forEachKey(of: lease, body) }
+  }
+
+  /// Why a call's user may not read a range of keys now; nil when it may. `rangeEnd` as requests
+  /// have it: empty for `key` alone, `\0` for every key from it on.
+  func readRefusal(
+    _ call: ServerCall,
+    _ key: UnsafeRawBufferPointer,
+    _ rangeEnd: UnsafeRawBufferPointer
+  ) -> RequestError? {
+    guard shared.auth.stamp.isEnabled else { return nil }
+    do throws(RequestError) {
+      guard let access = try callers.access(of: call).access else { return nil }
+      return access.permitsReading(key, rangeEnd) ? nil : .permissionDenied
+    } catch {
+      return error
+    }
+  }
+
   /// Answers a read once it is linearizable, after a round of the replica. Reads of one tick
   /// share a round.
-  func whenLinearizable(_ request: ReadRequest, _ call: ServerCall) {
+  func whenLinearizable(
+    _ request: ReadRequest,
+    _ call: ServerCall,
+    since stamp: PublishedAuth.Stamp? = nil
+  ) {
     guard reads.count < Self.readsWaitingMax, reads.byteCount < Self.readsWaitingBytesMax else {
       return call.finish(RPCStatus(.tooManyRequests))
     }
-    guard reads.append(request, call.id, now: MonotonicTime.now) else { return }
+    guard reads.append(request, call.id, stamp, now: MonotonicTime.now) else { return }
     eventLoop.execute {
       let context = self.reads.closeRound(loop: self.number)
       if !self.shared.replica.post(.read(context: context)) { self.readLost(context) }
@@ -153,7 +217,11 @@ final class RequestLoop: @unchecked Sendable {
   func readReady(_ context: UInt64) {
     for read in reads.takeRound(context) {
       guard let call = calls.call(read.call) else { continue }
-      answerFromPool(read.request, call)
+      if case .onLoop(let body) = read.request {
+        body(call)
+      } else {
+        answerFromPool(read.request, call, since: read.stamp)
+      }
     }
   }
 
@@ -170,9 +238,11 @@ final class RequestLoop: @unchecked Sendable {
       && shared.store.estimateCount(range) > KeyValueService.keysOnLoopMax
   }
 
-  /// Answers a call, here and now, with what `encode` writes or with the error that it throws.
+  /// Answers a call, here and now, with what `encode` writes or with the error that it throws. With
+  /// a stamp, users and roles must still be those that admitted the call.
   func answer(
     _ call: ServerCall,
+    since stamp: PublishedAuth.Stamp? = nil,
     _ encode: (inout ByteWriter) throws(StoreError) -> Void
   ) {
     guard shared.responses.isOpen else { return call.finish(RPCStatus(.tooManyRequests)) }
@@ -181,6 +251,9 @@ final class RequestLoop: @unchecked Sendable {
       try encode(&scratch)
     } catch {
       return call.finish(RPCStatus(RequestError(error)))
+    }
+    if let stamp, stamp != shared.auth.stamp {
+      return call.finish(RPCStatus(.oldAuthRevision))
     }
     if scratch.count > Self.copiedAnswerBytesMax {
       let hold = shared.responses.hold(scratch.count)
@@ -192,12 +265,18 @@ final class RequestLoop: @unchecked Sendable {
   }
 
   /// Has a thread of the pool make the answer to a call.
-  func answerFromPool(_ request: ReadRequest, _ call: ServerCall) {
+  func answerFromPool(
+    _ request: ReadRequest,
+    _ call: ServerCall,
+    since stamp: PublishedAuth.Stamp? = nil
+  ) {
     guard shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
     let id = call.id
     if case .range(let bytes) = request {
       let range = RangeAnswer(bytes, shared)
-      return PumpedStream.start(self, id, .parts) { range.next(reader: $0, into: &$1, $2) }
+      return PumpedStream.start(self, id, .parts, since: stamp) {
+        range.next(reader: $0, into: &$1, $2)
+      }
     }
     let shared = shared
     let isDropped = dropFlag(of: id)
@@ -212,6 +291,9 @@ final class RequestLoop: @unchecked Sendable {
       } catch {
         let status = RPCStatus(RequestError(error))
         return self.withPooledRead(id) { $0.finish(status) }
+      }
+      if let stamp, stamp != shared.auth.stamp {
+        return self.withPooledRead(id) { $0.finish(RPCStatus(.oldAuthRevision)) }
       }
       let hold = shared.responses.hold(reply.count)
       let message = SharedBytes(reply.takeBlock(nextCapacity: 0, owner: hold))
@@ -259,5 +341,14 @@ final class RequestLoop: @unchecked Sendable {
   /// Ends a call from another thread.
   func finish(_ id: CallID, _ status: RPCStatus) {
     withCall(id) { $0.finish(status) }
+  }
+}
+
+extension Proposer {
+  init(_ caller: Caller) {
+    self.init(
+      username: String(decoding: caller.name, as: UTF8.self),
+      authRevision: caller.revision
+    )
   }
 }

@@ -64,6 +64,13 @@ package final class RPCServerLoop: @unchecked Sendable {
     wheel = DeadlineWheel(now: NIODeadline.now().uptimeNanoseconds)
   }
 
+  /// Asked before a service hears of a call, with the method's place in `methodPaths`: what it
+  /// returns is the call's end, nil lets it begin. Metadata and peer are known by then.
+  @exclusivity(unchecked) package var gate: ((_ method: Int, _ call: ServerCall) -> RPCStatus?)?
+
+  /// The paths of all methods, in the order in which their services were registered.
+  package var methodPaths: [String] { methods.map(\.info.path) }
+
   /// Adds a service. Its paths must be new.
   package func register<Dispatcher: ServiceDispatcher>(_ dispatcher: Dispatcher) {
     let box = DispatcherBox(dispatcher)

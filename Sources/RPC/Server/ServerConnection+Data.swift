@@ -115,6 +115,7 @@ extension ServerConnection {
     _ method: RPCServerLoop.Method,
     _ message: UnsafeRawBufferPointer
   ) {
+    if !slot.isDispatched && isRefused(slot) { return }
     slot.isDispatched = true
     slot.hasMessage = true
     method.service.receive(
@@ -124,6 +125,15 @@ extension ServerConnection {
       loop.arena
     )
     loop.arena.reset()
+  }
+
+  /// Ends a call that may not begin.
+  func isRefused(_ slot: CallSlot) -> Bool {
+    guard let gate = loop.gate,
+      let status = gate(slot.method, ServerCall(loop: loop, id: slot.id))
+    else { return false }
+    loop.end(slot, status)
+    return true
   }
 
   package func endOfStream(_ stream: HTTP2Stream) {

@@ -130,7 +130,7 @@ extension ServerConnection {
       loop.startDeadline(slot)
     }
     let method = loop.methods[slot.method]
-    guard method.info.requestStreaming else { return }
+    guard method.info.requestStreaming, !isRefused(slot) else { return }
     slot.isDispatched = true
     method.service.start(method.number, ServerCall(loop: loop, id: slot.id))
   }

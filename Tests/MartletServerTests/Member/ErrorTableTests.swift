@@ -63,6 +63,31 @@ struct ErrorTableTests {
     Row(.timeout, .unavailable, "etcdserver: request timed out"),
     Row(.memberNotFound, .notFound, "etcdserver: member not found"),
     Row(.corrupt, .dataLoss, "etcdserver: corrupt cluster"),
+    Row(.rootUserNotExist, .failedPrecondition, "etcdserver: root user does not exist"),
+    Row(.rootRoleNotExist, .failedPrecondition, "etcdserver: root user does not have root role"),
+    Row(.userAlreadyExists, .failedPrecondition, "etcdserver: user name already exists"),
+    Row(.userEmpty, .invalidArgument, "etcdserver: user name is empty"),
+    Row(.userNotFound, .failedPrecondition, "etcdserver: user name not found"),
+    Row(.roleAlreadyExists, .failedPrecondition, "etcdserver: role name already exists"),
+    Row(.roleNotFound, .failedPrecondition, "etcdserver: role name not found"),
+    Row(.roleEmpty, .invalidArgument, "etcdserver: role name is empty"),
+    Row(
+      .authenticationFailed,
+      .invalidArgument,
+      "etcdserver: authentication failed, invalid user ID or password"
+    ),
+    Row(.permissionNotGiven, .invalidArgument, "etcdserver: permission not given"),
+    Row(.permissionDenied, .permissionDenied, "etcdserver: permission denied"),
+    Row(.roleNotGranted, .failedPrecondition, "etcdserver: role is not granted to the user"),
+    Row(
+      .permissionNotGranted,
+      .failedPrecondition,
+      "etcdserver: permission is not granted to the role"
+    ),
+    Row(.authNotEnabled, .failedPrecondition, "etcdserver: authentication is not enabled"),
+    Row(.invalidAuthToken, .unauthenticated, "etcdserver: invalid auth token"),
+    Row(.invalidAuthManagement, .invalidArgument, "etcdserver: invalid auth management"),
+    Row(.oldAuthRevision, .invalidArgument, "etcdserver: revision of auth store is old"),
   ]
 
   @Test("a row's code and text", arguments: rows)

@@ -110,9 +110,6 @@ struct ServicesTests {
         _ = try await LockClient(client).lock(.init())
       }
       await expectFailure(.unimplemented) {
-        _ = try await AuthClient(client).authStatus(.init())
-      }
-      await expectFailure(.unimplemented) {
         let call = try await WatchClient(client).watch()
         await call.send(.init())
         for try await _ in call.responses {}

@@ -1,0 +1,40 @@
+/// A state with what its users may do, worked out when it is first asked for. Confined to one
+/// thread.
+package struct AccessChecker {
+  package private(set) var state: AuthState
+  /// By users of `state`, so no larger than it.
+  private var cache: [AuthName: UserAccess] = [:]
+
+  package init(_ state: AuthState) {
+    self.state = state
+  }
+
+  /// Goes on with another state.
+  package mutating func update(_ new: AuthState) {
+    if new.revision != state.revision { cache.removeAll() }
+    state = new
+  }
+
+  /// What a caller may do. Throws `.userEmpty` for nobody, `.oldRevision` when users or roles have
+  /// changed since the caller was established, `.permissionDenied` when there is no such user.
+  package mutating func access(of caller: Caller) throws(AuthError) -> UserAccess {
+    if caller.name.isEmpty { throw .userEmpty }
+    if caller.revision != state.revision { throw .oldRevision }
+    return try access(ofUser: caller.name)
+  }
+
+  /// The same by name alone. Throws `.userEmpty` or `.permissionDenied`.
+  package mutating func access(ofUser name: AuthName) throws(AuthError) -> UserAccess {
+    if name.isEmpty { throw .userEmpty }
+    if let known = cache[name] { return known }
+    guard let user = state.user(name) else { throw .permissionDenied }
+    let access = UserAccess(user, in: state)
+    cache[name] = access
+    return access
+  }
+
+  /// Throws, as `access(ofUser:)` does or `.permissionDenied`, unless the user may do everything.
+  package mutating func requireRoot(_ name: AuthName) throws(AuthError) {
+    guard try access(ofUser: name).isRoot else { throw .permissionDenied }
+  }
+}

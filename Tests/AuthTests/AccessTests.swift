@@ -1,0 +1,42 @@
+import Auth
+import Testing
+
+@Suite("Callers")
+struct AccessTests {
+  @Test("nobody, an old revision and an unknown user are refused, each in its way")
+  func refusals() throws {
+    var state = try AuthState.enabled()
+    try state.add(user: "u")
+    var checker = AccessChecker(state)
+    let now = state.revision
+    func error(_ caller: Caller) -> AuthError? {
+      failure { () throws(AuthError) in _ = try checker.access(of: caller) }
+    }
+    #expect(error(.nobody) == .userEmpty)
+    #expect(error(Caller(name: bytes("u"), revision: now - 1)) == .oldRevision)
+    #expect(error(Caller(name: bytes("u"), revision: now + 1)) == .oldRevision)
+    #expect(error(Caller(name: bytes("x"), revision: now)) == .permissionDenied)
+    #expect(error(Caller(name: bytes("u"), revision: now)) == nil)
+    #expect(
+      failure { () throws(AuthError) in try checker.requireRoot(bytes("u")) } == .permissionDenied
+    )
+    #expect(failure { () throws(AuthError) in try checker.requireRoot(AuthState.root) } == nil)
+  }
+
+  @Test("what was worked out for a user is forgotten with the state that it came from")
+  func update() throws {
+    var state = try AuthState.enabled()
+    try state.add(role: "r", [Permission(.readWrite, "a")])
+    try state.add(user: "u", roles: ["r"])
+    var checker = AccessChecker(state)
+    func mayRead() throws -> Bool {
+      let caller = Caller(name: bytes("u"), revision: checker.state.revision)
+      let access = try checker.access(of: caller)
+      return bytes("a").withUnsafeBytes { access.permitsReading($0) }
+    }
+    #expect(try mayRead())
+    try state.revoke(key: bytes("a"), rangeEnd: [], from: bytes("r"))
+    checker.update(state)
+    #expect(try !mayRead())
+  }
+}

@@ -1,0 +1,38 @@
+import Auth
+import Foundation
+import MartletServer
+import Testing
+
+@Suite("--auth-token")
+struct AuthTokenTests {
+  static func start(_ token: String) async throws -> String? {
+    let folder = try TemporaryFolder()
+    var configuration = TestMember.configuration(in: folder)
+    configuration.authToken = token
+    do {
+      let member = try await EmbeddedMember.start(configuration, logger: TestMember.silentLogger)
+      await member.stop()
+      return nil
+    } catch let error as ConfigurationError {
+      return error.message
+    }
+  }
+
+  @Test(
+    "bad options stop the start and are named",
+    arguments: [
+      ("", "simple or jwt"), ("nosuch", "simple or jwt"), ("simple,a=b", "no options"),
+      ("jwt", "sign-method"), ("jwt,sign-method=XX", "sign-method"),
+      ("jwt,sign-method=RS256", "priv-key"), ("jwt,sign-method=HS256", "secret"),
+      ("jwt,sign-method=RS256,pub-key=/no/such/file", "/no/such/file"),
+      ("jwt,sign-method=RS256,priv-key=/dev/null", "RS256"),
+      ("jwt,sign-method=RS256,foo=bar", "foo=bar"), ("jwt,ttl", "ttl"),
+      ("jwt,sign-method=HS256,priv-key=/dev/null,ttl=0s", "ttl"),
+      ("jwt,sign-method=HS256,sign-method=HS256,priv-key=/dev/null", "twice"),
+    ]
+  )
+  func refused(token: String, word: String) async throws {
+    let message = try #require(try await Self.start(token))
+    #expect(message.contains(word), "\(message)")
+  }
+}
