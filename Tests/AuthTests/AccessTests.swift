@@ -34,9 +34,10 @@ struct AccessTests {
       let access = try checker.access(of: caller)
       return bytes("a").withUnsafeBytes { access.permitsReading($0) }
     }
-    #expect(try mayRead())
+    let before = try mayRead()
     try state.revoke(key: bytes("a"), rangeEnd: [], from: bytes("r"))
     checker.update(state)
-    #expect(try !mayRead())
+    let after = try mayRead()
+    #expect(before && !after)
   }
 }
