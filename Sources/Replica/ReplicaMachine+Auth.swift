@@ -39,7 +39,7 @@ extension ReplicaMachine {
       } else {
         try access.requireRoot(caller.name)
       }
-    case .leaseExpiry, .downgradeInfoSet, .clusterMemberAttributes:
+    case .leaseUpkeep, .downgradeInfoSet, .clusterMemberAttributes:
       try access.requireRoot(caller.name)
     case .authEnable, .authDisable, .authUserAdd, .authUserDelete, .authUserChangePassword,
       .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,
