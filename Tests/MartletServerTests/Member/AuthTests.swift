@@ -340,7 +340,9 @@ struct MemberAuthTests {
 
   @Test("a flood of log-ins is refused beyond a bound, and others are served meanwhile")
   func flood() async throws {
-    try await withAuth({ $0.bcryptCost = 9 }) { member, _, alice in
+    try await withAuth {
+      $0.bcryptCost = 9
+    } _: { member, _, alice in
       let auth = AuthClient(member.client)
       let outcomes = await withTaskGroup(of: RPCCode?.self) { group in
         for _ in 0..<600 {
