@@ -85,6 +85,9 @@ extension HTTP2Configuration {
     package var settingsCost = 32
     /// Tokens given back for each DATA frame we send: they call for WINDOW_UPDATEs.
     package var controlFramesPerDataSent = 2
+    /// Bytes of DATA we send for which one more token is given back. gRPC's C core answers each
+    /// message that it reads with WINDOW_UPDATEs, and many small ones share a DATA frame.
+    package var sentDataBytesPerControlFrame = 16
     /// Entries accepted in one SETTINGS frame.
     package var settingsEntriesMax = 32
 

@@ -83,7 +83,10 @@ extension HTTP2Session {
     outputCount += bytes
     bufferedTotal -= length
     sentSincePing = true
-    controlFrames.give(configuration.floodLimits.controlFramesPerDataSent)
+    let limits = configuration.floodLimits
+    controlFrames.give(
+      limits.controlFramesPerDataSent + length / limits.sentDataBytesPerControlFrame
+    )
     if state.pointee.flags.contains(.aboveHigh),
       state.pointee.bufferedBytes < configuration.streamBufferedBytesLow
     {
