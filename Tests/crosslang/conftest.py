@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import harness
+import semantics
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,22 @@ def both():
     """A fresh Martlet and a fresh etcd, for tests that compare their answers."""
     with harness.Member("martlet") as ours, harness.Member("etcd") as theirs:
         yield ours, theirs
+
+
+@pytest.fixture(scope="module", params=["etcd", "martlet"])
+def server(request, stubs):
+    """The server that a test of contract/semantics.md runs against: first Debian's etcd, so that
+    the test is proven right, then Martlet. A module may name flags in SERVER_FLAGS."""
+    flags = getattr(request.module, "SERVER_FLAGS", [])
+    with semantics.Server(request.param, list(flags)) as running:
+        yield running
+
+
+@pytest.fixture
+def key(request):
+    """A prefix of keys that no other test of the module uses."""
+    key.count += 1
+    return b"t%d/" % key.count
+
+
+key.count = 0

@@ -301,9 +301,3 @@ def test_defrag_does_not_stop_traffic(martlet):
     etcdctl(martlet, "put", "before", "defrag")
     assert "Finished defragmenting" in etcdctl(martlet, "defrag").stdout
     assert etcdctl(martlet, "get", "before").stdout == "before\ndefrag\n"
-
-
-def test_watch_is_refused_clearly(martlet):
-    """Not built yet, and said so: Unimplemented, at once."""
-    done = etcdctl(martlet, "lease", "grant", "10", check=False)
-    assert done.returncode != 0 and "Unimplemented" in done.stderr
