@@ -148,7 +148,7 @@ let package = Package(
     .executableTarget(
       name: "martlet-bench",
       dependencies: [
-        "Base", "Proto", "HTTP2", "RPC", nioCore, nioPosix,
+        "Base", "Proto", "HTTP2", "RPC", "TLS", nioCore, nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],

@@ -109,7 +109,8 @@ package enum SelfSignedCertificate {
       signatureAlgorithm: .ecdsaWithSHA256,
       extensions: try Certificate.Extensions {
         Critical(BasicConstraints.notCertificateAuthority)
-        Critical(KeyUsage(digitalSignature: true, keyEncipherment: true))
+        // No key usage: one without the right to sign certificates would keep clients from verifying
+        // the certificate by itself, and one with it would make an authority of it.
         try ExtendedKeyUsage([.serverAuth])
         SubjectAlternativeNames(alternatives)
       },

@@ -3,6 +3,7 @@ import HTTP2
 import Histogram
 import NIOCore
 import RPC
+import TLS
 
 /// One event loop's share of a load: its connections, its clients and what they measured.
 ///
@@ -45,27 +46,37 @@ final class LoadLoop<Load: Workload>: ClientCallDelegate, @unchecked Sendable {
   }
 
   /// Connects and runs the share to its end. Any thread.
-  func run(_ addresses: [RPCAddress]) -> EventLoopFuture<LoadResult> {
+  func run(_ addresses: [RPCAddress], tls: ClientTLS? = nil) -> EventLoopFuture<LoadResult> {
     let connecting = (0..<share.connections).map { number in
-      ClientLoopConnection.connect(
-        to: addresses[number % addresses.count],
+      let address = addresses[number % addresses.count]
+      return ClientLoopConnection.connect(
+        to: address,
         on: eventLoop,
+        configuration: ClientTLS.configuration(tls, address),
         delegate: self
       )
     }
     EventLoopFuture.whenAllSucceed(connecting, on: eventLoop).whenComplete { outcome in
       switch outcome {
-      case .success(let connections): self.begin(connections, addresses)
+      case .success(let connections): self.begin(connections, addresses, isSecure: tls != nil)
       case .failure(let error): self.done.fail(error)
       }
     }
     return done.futureResult
   }
 
-  private func begin(_ connections: [ClientLoopConnection], _ addresses: [RPCAddress]) {
+  private func begin(
+    _ connections: [ClientLoopConnection],
+    _ addresses: [RPCAddress],
+    isSecure: Bool
+  ) {
     self.connections = connections
     headers = workload.paths.map {
-      RequestHeaders.block(path: $0, authority: addresses[0].description)
+      RequestHeaders.block(
+        path: $0,
+        authority: addresses[0].description,
+        isSecure: isSecure
+      )
     }
     begin = NIODeadline.now().uptimeNanoseconds
     if share.rate == 0 {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import RPC
+import TLS
 
 /// What every load has in common.
 struct LoadOptions: ParsableArguments {
@@ -24,6 +25,8 @@ struct LoadOptions: ParsableArguments {
   @Flag(help: "Print the report as one line of JSON.")
   var json = false
 
+  @OptionGroup var tls: TLSOptions
+
   mutating func validate() throws {
     for (name, value) in [("connections", connections), ("clients", clients), ("total", total)]
     where value < 1 {
@@ -42,12 +45,51 @@ struct LoadOptions: ParsableArguments {
   /// The servers' addresses.
   func addresses() throws -> [RPCAddress] {
     try endpoints.split(separator: ",").map { endpoint in
-      let text = endpoint.hasPrefix("http://") ? endpoint.dropFirst("http://".count) : endpoint
+      let scheme = ["http://", "https://"].first { endpoint.hasPrefix($0) } ?? ""
+      let text = endpoint.dropFirst(scheme.count)
       guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
         (1...65_535).contains(port), colon > text.startIndex
       else { throw ValidationError("not an endpoint: \(endpoint)") }
       return .host(String(text[..<colon]), port: port)
     }
+  }
+}
+
+/// How the connections are encrypted; with an https:// endpoint or any of these, they are.
+struct TLSOptions: ParsableArguments {
+  @Option(help: "File of the authorities that sign the servers' certificates.")
+  var cacert = ""
+
+  @Option(help: "File of the certificate to show.")
+  var cert = ""
+
+  @Option(help: "File of that certificate's key.")
+  var key = ""
+
+  @Flag(help: "Do not look at the servers' certificates.")
+  var insecureSkipTlsVerify = false
+
+  /// Reads the files; nil when the connections are plain.
+  func client(endpoints: String) throws -> ClientTLS? {
+    let isSecure = endpoints.split(separator: ",").contains { $0.hasPrefix("https://") }
+    guard isSecure || insecureSkipTlsVerify || !cacert.isEmpty || !cert.isEmpty else { return nil }
+    var settings = ClientTLSSettings()
+    settings.authoritiesFile = cacert
+    settings.certificateFile = cert
+    settings.keyFile = key
+    settings.skipsVerification = insecureSkipTlsVerify
+    return try ClientTLS(settings)
+  }
+}
+
+extension ClientTLS {
+  /// The settings of a connection to `address` with this TLS, or a plain one.
+  static func configuration(_ tls: ClientTLS?, _ address: RPCAddress) -> RPCClientConfiguration {
+    var configuration = RPCClientConfiguration()
+    guard let tls, case .host(let host, _) = address else { return configuration }
+    configuration.isSecure = true
+    configuration.setup = { channel in try tls.install(on: channel, host: host) }
+    return configuration
   }
 }
 

@@ -24,13 +24,14 @@ struct MartletBench: AsyncParsableCommand {
     let counter = ProgressCounter()
     let bar = Task { await ProgressBar(total: options.total, counter: counter).run() }
     let addresses = try options.addresses()
+    let tls = try options.tls.client(endpoints: options.endpoints)
     do {
       // Connections do not hold the loops, which must outlive them.
       let loops = LoadShare.split(options).enumerated().map { number, share in
         LoadLoop(makeWorkload(number), share: share, on: group.next(), progress: counter)
       }
       defer { withExtendedLifetime(loops) {} }
-      let running = loops.map { $0.run(addresses) }
+      let running = loops.map { $0.run(addresses, tls: tls) }
       var result = LoadResult()
       for future in running { result.add(try await future.get()) }
       bar.cancel()

@@ -33,7 +33,7 @@ import Testing
     ],
     "martlet": ["MartletServer", "Logging"],
     "martlet-bench": [
-      "Base", "Proto", "HTTP2", "RPC", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
+      "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
     ],
   ]
 

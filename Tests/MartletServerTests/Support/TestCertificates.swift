@@ -1,0 +1,62 @@
+/// An authority, and a server and a user that it vouches for, for a hundred years from 2026. Made with
+/// openssl; the keys open nothing.
+enum TestCertificates {
+  static let authority = """
+    -----BEGIN CERTIFICATE-----
+    MIIBijCCAS+gAwIBAgIUYu3HzYJfUkqs5syXOFdrppke1KQwCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOdGVzdCBhdXRob3JpdHkwIBcNMjYxMTIzMjM0ODE3WhgPMjEy
+    NjEwMzAyMzQ4MTdaMBkxFzAVBgNVBAMMDnRlc3QgYXV0aG9yaXR5MFkwEwYHKoZI
+    zj0CAQYIKoZIzj0DAQcDQgAEGTmKhRFDcsmDQHC7yYvKHkvPgfSbg+BxyXSaLY9k
+    U4gwblooy4FXPhdfYsx+RMZnl//X7RM3PRu+JtnnP37wDaNTMFEwHQYDVR0OBBYE
+    FFfYqmCkpt138m7P/xRtfsF4EjUAMB8GA1UdIwQYMBaAFFfYqmCkpt138m7P/xRt
+    fsF4EjUAMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhAInCPfrC
+    xw8EFmUNmNByuXc5BhAvWGG+CGzIeOLi8VjBAiEA1ft6rESwywQxy3B6nKPaCRUw
+    vIu+PXsGi6lquw3+PwA=
+    -----END CERTIFICATE-----
+
+    """
+  static let server = """
+    -----BEGIN CERTIFICATE-----
+    MIIBqzCCAVGgAwIBAgIUMmCcmPsMAUAY0IYGzg6GkKG2yd0wCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOdGVzdCBhdXRob3JpdHkwIBcNMjYxMTIzMjM0ODE3WhgPMjEy
+    NjEwMzAyMzQ4MTdaMBExDzANBgNVBAMMBnNlcnZlcjBZMBMGByqGSM49AgEGCCqG
+    SM49AwEHA0IABA8Y5ZDLZiggSCBBUge9Oh9iJwP7XTEePLgMe6r19m7PfbLjR9Yv
+    0ceOulTRiPld0JEIIqV6oXamIbkjwa6HAi2jfTB7MBoGA1UdEQQTMBGCCWxvY2Fs
+    aG9zdIcEfwAAATAdBgNVHSUEFjAUBggrBgEFBQcDAQYIKwYBBQUHAwIwHQYDVR0O
+    BBYEFFWppTcDO/5HFEEijH2vYWMoqUHOMB8GA1UdIwQYMBaAFFfYqmCkpt138m7P
+    /xRtfsF4EjUAMAoGCCqGSM49BAMCA0gAMEUCIGckUbAeplHIYAbP+yWuSzGdGHc1
+    z+OvXTKiYKwsciZxAiEApTRcCFd4DLoN/67x+CgjzZqB6vVds84apUYcyD39e8o=
+    -----END CERTIFICATE-----
+
+    """
+  static let serverKey = """
+    -----BEGIN EC PRIVATE KEY-----
+    MHcCAQEEIBdQ9NQN7iLS17Fe2We1nTUgDpcwC4IWJE8lmDg6WBwYoAoGCCqGSM49
+    AwEHoUQDQgAEDxjlkMtmKCBIIEFSB706H2InA/tdMR48uAx7qvX2bs99suNH1i/R
+    x466VNGI+V3QkQgipXqhdqYhuSPBrocCLQ==
+    -----END EC PRIVATE KEY-----
+
+    """
+  static let alice = """
+    -----BEGIN CERTIFICATE-----
+    MIIBqTCCAVCgAwIBAgIUMmCcmPsMAUAY0IYGzg6GkKG2yd4wCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOdGVzdCBhdXRob3JpdHkwIBcNMjYxMTIzMjM0ODE3WhgPMjEy
+    NjEwMzAyMzQ4MTdaMBAxDjAMBgNVBAMMBWFsaWNlMFkwEwYHKoZIzj0CAQYIKoZI
+    zj0DAQcDQgAEbeZGJ0cWMZdrQHaLQPht3NnfSrUkMXRXopl23uOFyeWc/BngXK3p
+    LlF2Ro4psl00Xw6YOsUQz+Z70zj798WW3KN9MHswGgYDVR0RBBMwEYIJbG9jYWxo
+    b3N0hwR/AAABMB0GA1UdJQQWMBQGCCsGAQUFBwMBBggrBgEFBQcDAjAdBgNVHQ4E
+    FgQU0SwDYfAzoQjOrf2krfnulBpniRIwHwYDVR0jBBgwFoAUV9iqYKSm3Xfybs//
+    FG1+wXgSNQAwCgYIKoZIzj0EAwIDRwAwRAIgVAX9HLJZtj2hzWx/HWFuDower7IM
+    MBcZtC3GHstRmIECIEGFxUOYyZwcJgvhr+qYYq0ZsJ+xjeolOkVo3O+uX410
+    -----END CERTIFICATE-----
+
+    """
+  static let aliceKey = """
+    -----BEGIN EC PRIVATE KEY-----
+    MHcCAQEEIIQt5WjKzKVP3sfB3pSAMpHXys82k54ia73NdkWkEJJSoAoGCCqGSM49
+    AwEHoUQDQgAEbeZGJ0cWMZdrQHaLQPht3NnfSrUkMXRXopl23uOFyeWc/BngXK3p
+    LlF2Ro4psl00Xw6YOsUQz+Z70zj798WW3A==
+    -----END EC PRIVATE KEY-----
+
+    """
+}
