@@ -16,7 +16,7 @@ enum GatewayMetadata {
         guard let nanoseconds = nanoseconds(value) else {
           throw .invalidArgument("invalid grpc-timeout: \(value)")
         }
-        options.timeout = .nanoseconds(Int64(clamping: nanoseconds))
+        options.setTimeout(nanoseconds: nanoseconds)
       } else if name.hasPrefix(prefix) {
         let own = String(name.dropFirst(prefix.count))
         guard isAllowed(own), isText(value) else { continue }

@@ -21,6 +21,11 @@ package struct CallOptions: Sendable {
   /// Sends request messages as gzip.
   package var compressesRequests = false
 
+  /// For callers that have no `TimeAmount`.
+  package mutating func setTimeout(nanoseconds: UInt64) {
+    timeout = .nanoseconds(Int64(clamping: nanoseconds))
+  }
+
   package init(timeout: TimeAmount? = nil, metadata: [(name: String, value: String)] = []) {
     self.timeout = timeout
     self.metadata = metadata

@@ -15,15 +15,15 @@ final class ClientCore: @unchecked Sendable {
 
   let eventLoop: any EventLoop
   let configuration: RPCClientConfiguration
-  private let address: RPCAddress
+  private let target: ClientTarget
   private var state = State.idle
   /// All open connections: the ready one, and those that only finish their calls.
   private var links: [ObjectIdentifier: ClientLink] = [:]
   private var plainHeaders: [MethodPath: HeaderBlock] = [:]
   private var closed: EventLoopPromise<Void>?
 
-  init(address: RPCAddress, eventLoop: any EventLoop, configuration: RPCClientConfiguration) {
-    self.address = address
+  init(target: ClientTarget, eventLoop: any EventLoop, configuration: RPCClientConfiguration) {
+    self.target = target
     self.eventLoop = eventLoop
     self.configuration = configuration
   }
@@ -53,7 +53,7 @@ final class ClientCore: @unchecked Sendable {
     if isPlain, let block = plainHeaders[path] { return block }
     let block = RequestHeaders.block(
       path: path.path,
-      authority: configuration.authority ?? defaultAuthority,
+      authority: configuration.authority ?? target.defaultAuthority,
       isSecure: configuration.isSecure,
       options: options
     )
@@ -61,17 +61,10 @@ final class ClientCore: @unchecked Sendable {
     return block
   }
 
-  private var defaultAuthority: String {
-    switch address {
-    case .host: address.description
-    case .unix: "localhost"
-    }
-  }
-
   private func connect() {
     let link = ClientLink(core: self)
     ClientLoopConnection.connect(
-      to: address,
+      to: target,
       on: eventLoop,
       configuration: configuration,
       delegate: link
@@ -89,7 +82,7 @@ final class ClientCore: @unchecked Sendable {
       case .failure(let error):
         self.state = .idle
         let end = CallEnd(
-          .unavailable("connecting to \(self.address) failed: \(error)"),
+          .unavailable("connecting to \(self.target) failed: \(error)"),
           mayHaveBeenProcessed: false
         )
         for (call, _) in waiting { call.finish(end) }

@@ -14,6 +14,9 @@ package struct RPCClientConfiguration: Sendable {
   package var keepaliveTimeout = TimeAmount.seconds(20)
   /// What of a response stream may wait for its reader before flow control holds the server back.
   package var inputBufferedBytesMax = 256 << 10
+  /// What the server may send before we consume some, where it is not HTTP/2's usual.
+  var connectionWindowBytes: UInt32?
+  var streamWindowBytes: UInt32?
   /// `:scheme` is `https`; the encryption itself is `setup`'s part.
   package var isSecure = false
   /// `:authority`, when it is not the address.
@@ -23,8 +26,22 @@ package struct RPCClientConfiguration: Sendable {
 
   package init() {}
 
+  /// For a server in the same process: a stream whose messages nobody takes must not keep the others
+  /// from theirs, so what one may have is small against what all may have.
+  static let loopback: RPCClientConfiguration = {
+    var configuration = RPCClientConfiguration()
+    configuration.inputBufferedBytesMax = loopbackStreamBytes
+    configuration.connectionWindowBytes = RPCServerConfiguration.loopbackWindowBytes
+    configuration.streamWindowBytes = UInt32(loopbackStreamBytes)
+    return configuration
+  }()
+
+  private static let loopbackStreamBytes = 128 << 10
+
   var http2: HTTP2Configuration {
     var http2 = HTTP2Configuration()
+    if let connectionWindowBytes { http2.connectionWindowBytes = connectionWindowBytes }
+    if let streamWindowBytes { http2.initialWindowBytes = streamWindowBytes }
     http2.keepalive.pingInterval = keepaliveInterval
     http2.keepalive.pingTimeout = keepaliveTimeout
     http2.keepalive.pingsWithoutStreams = false
@@ -71,20 +88,23 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
     configuration: RPCClientConfiguration = RPCClientConfiguration(),
     delegate: any ClientCallDelegate & Sendable
   ) -> EventLoopFuture<ClientLoopConnection> {
+    connect(to: .address(address), on: eventLoop, configuration: configuration, delegate: delegate)
+  }
+
+  /// As `connect(to:on:configuration:delegate:)`, to any target.
+  static func connect(
+    to target: ClientTarget,
+    on eventLoop: any EventLoop,
+    configuration: RPCClientConfiguration,
+    delegate: any ClientCallDelegate & Sendable
+  ) -> EventLoopFuture<ClientLoopConnection> {
     let bootstrap = ClientBootstrap(group: eventLoop)
       .connectTimeout(configuration.connectTimeout)
       .channelOption(.maxMessagesPerRead, value: 4)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try configuration.setup?(channel) }
       }
-    let channel =
-      switch address {
-      case .host(let host, let port):
-        bootstrap.channelOption(.socketOption(.tcp_nodelay), value: 1)
-          .connect(host: host, port: port)
-      case .unix(let path):
-        bootstrap.connect(unixDomainSocketPath: path)
-      }
+    let channel = target.connect(bootstrap, on: eventLoop)
     return channel.flatMapThrowing { channel in
       let connection = ClientLoopConnection(configuration, delegate)
       let http2 = HTTP2Connection(

@@ -5,7 +5,6 @@ package import Proto
 /// A client of one server. Connects when the first call is made, and again when the connection is
 /// lost. Calls may be made from any task.
 package final class RPCClient: Sendable {
-  package let address: RPCAddress
   private let core: ClientCore
 
   package init(
@@ -13,8 +12,21 @@ package final class RPCClient: Sendable {
     group: any EventLoopGroup,
     configuration: RPCClientConfiguration = RPCClientConfiguration()
   ) {
-    self.address = address
-    core = ClientCore(address: address, eventLoop: group.next(), configuration: configuration)
+    core = ClientCore(
+      target: .address(address),
+      eventLoop: group.next(),
+      configuration: configuration
+    )
+  }
+
+  /// A client of a server in the same process, over a connection that nobody else can reach; see
+  /// `RPCServer.attach`. Both ends live on the loop's event loop.
+  package init(attachedTo server: RPCServer, on loop: RPCServerLoop) {
+    core = ClientCore(
+      target: .loopback(server, loop),
+      eventLoop: loop.eventLoop,
+      configuration: .loopback
+    )
   }
 
   /// One request, one response. Cancelling the task takes the call back.

@@ -22,9 +22,12 @@ package struct ListenerOptions: Sendable {
 final class ListenerRole: Sendable {
   let servesCalls: Bool
   let httpHandler: (any HTTPHandler)?
+  /// The other end is the server's own process, see `RPCServer.attach`.
+  let isLoopback: Bool
 
   init(_ options: ListenerOptions, shared: (any HTTPHandler)?) {
     servesCalls = options.servesCalls
+    isLoopback = false
     httpHandler =
       switch options.http {
       case .shared: shared
@@ -32,4 +35,13 @@ final class ListenerRole: Sendable {
       case .none: nil
       }
   }
+
+  private init(isLoopback: Bool) {
+    servesCalls = true
+    httpHandler = nil
+    self.isLoopback = isLoopback
+  }
+
+  /// Of connections that the process has with itself.
+  static let loopback = ListenerRole(isLoopback: true)
 }

@@ -31,6 +31,8 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
     }
   }
 
+  var isLoopback: Bool { listener.isLoopback }
+
   func drain() {
     closeNow()
   }

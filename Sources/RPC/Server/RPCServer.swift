@@ -113,6 +113,8 @@ package final class RPCServer: Sendable {
     let ends = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(timeout: timeout) } }
     // The futures of `drain` do not fail.
     for end in ends { try? await end.get() }
+    let closed = loops.map { loop in loop.eventLoop.submit { loop.closeLoopbacks() } }
+    for end in closed { try? await end.get() }
   }
 
   /// The counters of all loops together.
@@ -140,5 +142,27 @@ package final class RPCServer: Sendable {
     }
     try setup?(channel)
     try channel.pipeline.syncOperations.addHandler(ProtocolDetector(loop: loop, listener: role))
+  }
+
+  /// Serves calls on a socket that is connected already to this process itself, on the event loop of
+  /// `loop`. Takes the socket over, also when it fails.
+  ///
+  /// Such calls come from the server's own code: `ServerCall.isLoopback` says so, no bound that is
+  /// there for strangers holds for them, and they go on while the server drains.
+  package func attach(
+    connectedSocket: NIOBSDSocket.Handle,
+    on loop: RPCServerLoop
+  ) -> EventLoopFuture<Void> {
+    ClientBootstrap(group: loop.eventLoop)
+      .channelOption(.maxMessagesPerRead, value: 4)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(
+            ProtocolDetector(loop: loop, listener: .loopback)
+          )
+        }
+      }
+      .withConnectedSocket(connectedSocket)
+      .map { _ in }
   }
 }

@@ -47,4 +47,23 @@ package struct RPCServerConfiguration: Sendable {
     http2.handshakeTimeout = firstBytesTimeout
     return http2
   }
+
+  /// The settings of a connection of the process with itself: many streams, none of which may hold
+  /// up the others, and nobody to be protected from.
+  var loopbackHTTP2: HTTP2Configuration {
+    var http2 = http2
+    http2.concurrentStreamsMax = Self.loopbackStreamsMax
+    http2.connectionWindowBytes = Self.loopbackWindowBytes
+    http2.streamBufferedBytesHigh = Self.loopbackStreamBufferedBytes
+    http2.streamBufferedBytesLow = Self.loopbackStreamBufferedBytes / 4
+    http2.floodLimits.resetsBurst = Self.unlimited
+    http2.floodLimits.controlFramesBurst = Self.unlimited
+    return http2
+  }
+
+  static let loopbackStreamsMax: UInt32 = 1 << 19
+  /// HTTP/2 knows no larger window.
+  static let loopbackWindowBytes: UInt32 = (1 << 31) - 1
+  static let loopbackStreamBufferedBytes = 64 << 10
+  private static let unlimited = 1 << 40
 }

@@ -8,6 +8,12 @@ protocol DrainableConnection: AnyObject {
   /// Start nothing new, finish what runs, then close.
   func drain()
   func closeNow()
+  /// See `RPCServer.attach`.
+  var isLoopback: Bool { get }
+}
+
+extension DrainableConnection {
+  var isLoopback: Bool { false }
 }
 
 /// The gRPC server of one event loop: the services, and the running calls of all connections that
@@ -29,6 +35,7 @@ package final class RPCServerLoop: @unchecked Sendable {
   package let eventLoop: any EventLoop
   package let configuration: RPCServerConfiguration
   let http2Configuration: HTTP2Configuration
+  let loopbackConfiguration: HTTP2Configuration
 
   @exclusivity(unchecked) var slots: ContiguousArray<CallSlot> = []
   @exclusivity(unchecked) var freeSlots: ContiguousArray<Int32> = []
@@ -38,6 +45,9 @@ package final class RPCServerLoop: @unchecked Sendable {
   @exclusivity(unchecked) var tally = CallTally()
   /// Everything that lives on an open socket, whatever it speaks.
   private(set) var connections: [ObjectIdentifier: any DrainableConnection] = [:]
+  /// Those with the process itself. They outlast a drain, because calls of other connections hang
+  /// on them.
+  private var loopbacks: [ObjectIdentifier: any DrainableConnection] = [:]
   private(set) var isDraining = false
   private var drained: EventLoopPromise<Void>?
   /// Connections written to since the last `flush`.
@@ -61,6 +71,7 @@ package final class RPCServerLoop: @unchecked Sendable {
     self.eventLoop = eventLoop
     self.configuration = configuration
     http2Configuration = configuration.http2
+    loopbackConfiguration = configuration.loopbackHTTP2
     wheel = DeadlineWheel(now: NIODeadline.now().uptimeNanoseconds)
   }
 
@@ -129,17 +140,31 @@ extension RPCServerLoop {
   /// Keeps the connection in the table until it leaves or its channel is closed. (A channel that is
   /// closed before it was registered never becomes inactive, so the handlers do not hear of it.)
   func enter(_ connection: any DrainableConnection, _ channel: any Channel) {
-    connections[ObjectIdentifier(connection)] = connection
     channel.closeFuture.assumeIsolated().whenComplete { _ in self.leave(connection) }
+    guard !connection.isLoopback else {
+      loopbacks[ObjectIdentifier(connection)] = connection
+      return
+    }
+    connections[ObjectIdentifier(connection)] = connection
     startSweep()
     if isDraining { connection.drain() }
   }
 
   func leave(_ connection: any DrainableConnection) {
+    guard !connection.isLoopback else {
+      loopbacks[ObjectIdentifier(connection)] = nil
+      return
+    }
     connections[ObjectIdentifier(connection)] = nil
     guard isDraining, connections.isEmpty else { return }
     drained?.succeed()
     drained = nil
+  }
+
+  /// Closes the connections with the process itself: the last step, when nobody else is served any
+  /// more.
+  func closeLoopbacks() {
+    for connection in loopbacks.values { connection.closeNow() }
   }
 
   /// Lets what runs come to its end, at most for `timeout`, then closes all connections. The future

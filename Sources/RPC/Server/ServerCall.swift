@@ -46,6 +46,12 @@ package struct ServerCall {
   /// there is none that was verified. The same for every call of a connection, and not a copy.
   package var peerCommonName: String? { loop.knownSlot(id)?.connection?.peerCommonName }
 
+  /// Whether the server calls itself, for a client whose token, if any, is in the metadata: no
+  /// certificate speaks for such a call.
+  package var isLoopback: Bool {
+    loop.knownSlot(id)?.connection?.isLoopback ?? false
+  }
+
   /// The first metadata value with this name, which must be in lower case. The fields of the
   /// protocol itself, `user-agent` among them, are not kept.
   package func header(named name: StaticString) -> String? {

@@ -47,7 +47,8 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
     )
     let http2 = HTTP2Connection(
       role: .server,
-      configuration: loop.http2Configuration,
+      configuration: listener.isLoopback
+        ? loop.loopbackConfiguration : loop.http2Configuration,
       delegate: connection
     )
     connection.http2 = http2
@@ -71,6 +72,8 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
     if isDirty { loop.dirtyConnections.removeAll { $0 === self } }
     loop.leave(self)
   }
+
+  var isLoopback: Bool { listener.isLoopback }
 
   func drain() {
     http2?.shutdownGracefully()
