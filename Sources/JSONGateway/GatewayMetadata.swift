@@ -34,7 +34,9 @@ enum GatewayMetadata {
   /// Metadata may not pass for a field of the protocol itself.
   private static func isAllowed(_ name: String) -> Bool {
     let taken = ["te", "content-type", "user-agent", "connection", "host", "transfer-encoding"]
-    guard !name.isEmpty, !name.hasPrefix("grpc-"), !taken.contains(name) else { return false }
+    guard !name.isEmpty, !name.hasPrefix("grpc-"), !name.hasPrefix(LoopbackMetadata.prefix),
+      !taken.contains(name)
+    else { return false }
     return name.utf8.allSatisfy { byte in
       switch byte {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),

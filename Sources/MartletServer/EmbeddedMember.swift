@@ -129,6 +129,7 @@ public final class EmbeddedMember: Sendable {
     runtime.context.willStop()
     health.setAll(.notServing)
     compaction?.cancel()
+    await runtime.endWaitingCalls()
     await server.drain(timeout: .seconds(Self.drainSeconds))
     await runtime.flush()
     runtime.stop()

@@ -1,4 +1,5 @@
 import Base
+import JSONGateway
 import Log
 import Logging
 import MVCC
@@ -24,6 +25,8 @@ final class MemberRuntime: Sendable {
   private let fatal: FailureLatch
   private let reclaimer: SpaceReclaimer
   private let tls: ServerTLS?
+  /// Locks and campaigns that wait.
+  private let waiting = WaitingCalls()
 
   /// How many threads read for the event loops.
   private static let readerThreads = 2
@@ -123,18 +126,30 @@ final class MemberRuntime: Sendable {
       member: context,
       metrics: MetricsPage(member: context, disk: disk, loops: loops)
     )
+    let clientPort = ClientPort(endpoints)
     let server = RPCServer(
       group: group,
       configuration: Self.serverConfiguration(configuration.source),
-      httpHandler: endpoints
+      httpHandler: AccessControl(
+        clientPort,
+        origins: configuration.source.cors,
+        hosts: configuration.source.hostWhitelist
+      )
     )
+    let loopback = server.loops.map { RPCClient(attachedTo: server, on: $0) }
+    if configuration.source.enableGRPCGateway {
+      clientPort.serve(Gateway(services: ClientPort.services, clients: loopback))
+    }
     loops.install(
       server.loops.enumerated().map { number, calls in
         RequestLoop(number: number, shared: context, calls: calls)
       }
     )
-    for loop in loops.all {
-      try await loop.eventLoop.submit { Self.register(loop, health) }.get()
+    for (loop, client) in zip(loops.all, loopback) {
+      try await loop.eventLoop.submit { [waiting] in
+        Self.register(loop, health)
+        Self.registerRecipes(loop, client, waiting)
+      }.get()
     }
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
     for warning in configuration.transportSecurityWarnings {
@@ -174,9 +189,24 @@ final class MemberRuntime: Sendable {
     loop.start()
   }
 
+  /// The services that call others of the member, on the loop.
+  private static func registerRecipes(
+    _ loop: RequestLoop,
+    _ client: RPCClient,
+    _ waiting: WaitingCalls
+  ) {
+    let lock = QueueLockService(loop: loop, client: client, waiting: waiting)
+    loop.calls.register(LockDispatcher(lock))
+    let election = QueueElectionService(loop: loop, client: client, waiting: waiting)
+    loop.calls.register(ElectionDispatcher(election))
+  }
+
   private static func serverConfiguration(_ source: ServerConfiguration) -> RPCServerConfiguration {
     var configuration = RPCServerConfiguration()
     configuration.messageBytesMax = source.maxRequestBytes + EmbeddedMember.requestOverheadBytes
+    // As JSON, the bytes of a message are base64.
+    configuration.httpBodyBytesMax =
+      configuration.messageBytesMax / 3 * 4 + EmbeddedMember.requestOverheadBytes
     configuration.concurrentStreamsMax = UInt32(
       min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax))
     )
@@ -199,6 +229,11 @@ final class MemberRuntime: Sendable {
       try await Task.sleep(for: .milliseconds(Self.readyPollMilliseconds))
     }
     throw StartError.notReady(seconds: seconds)
+  }
+
+  /// Ends what waits in tasks, while it can still clean up behind itself.
+  func endWaitingCalls() async {
+    await waiting.stop()
   }
 
   /// See `EmbeddedMember.failure`.

@@ -72,8 +72,13 @@ extension FlagTable {
       .choice(tlsVersions, \.clientTLS.newestVersion),
       help: "Newest TLS version."
     ),
-    tls("cors", .list(nil), "*", help: "Origins that browsers may come from."),
-    tls("host-whitelist", .list(nil), "*", help: "Host names that HTTP requests may ask for."),
+    works("cors", .list(\.cors), "*", help: "Origins that browsers may come from."),
+    works(
+      "host-whitelist",
+      .list(\.hostWhitelist),
+      "*",
+      help: "Host names that HTTP requests without TLS may ask for."
+    ),
   ]
 
   private static func works(

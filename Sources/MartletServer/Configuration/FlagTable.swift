@@ -168,10 +168,9 @@ package enum FlagTable {
       ),
       Flag(
         "enable-grpc-gateway",
-        .bool(nil),
+        .bool(\.enableGRPCGateway),
         "true",
         .member,
-        .acceptedWithoutEffect,
         "Serves the JSON gateway, POST /v3/..."
       ),
       Flag(

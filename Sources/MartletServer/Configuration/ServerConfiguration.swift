@@ -48,6 +48,13 @@ public struct ServerConfiguration: Hashable, Sendable {
   /// The idle time after which a watch that asked for progress is told the current revision.
   public var watchProgressNotifyInterval: Duration = .seconds(600)
 
+  /// Whether the JSON gateway is served.
+  public var enableGRPCGateway = true
+  /// Origins whose pages browsers may let call; `*` allows all.
+  public var cors = ["*"]
+  /// Host names that plain HTTP without TLS may ask for; `*` allows all.
+  public var hostWhitelist = ["*"]
+
   // Clustering
 
   public var initialAdvertisePeerURLs = ["http://localhost:2380"]

@@ -43,6 +43,8 @@ struct ClientListeners {
       if let first = sharing.first, first < index { continue }
       let isSecure = url.isSecure || sharing.contains { urls[$0].isSecure }
       let isPlain = !url.isSecure || sharing.contains { !urls[$0].isSecure }
+      var options = options
+      options.isSecure = isSecure && !isPlain
       do {
         addresses.append(
           try await bind(url, options, isSecure ? setup(acceptsPlain: isPlain) : nil)

@@ -18,14 +18,16 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
   private let configuration: RPCServerConfiguration
   private let handler: (any HTTPHandler)?
   private let peer: String
+  private let isSecure: Bool
   private var state = State.idle
   private var timeout: Scheduled<Void>?
   private var channel: (any Channel)?
 
-  init(loop: RPCServerLoop, handler: (any HTTPHandler)?, peer: String) {
+  init(loop: RPCServerLoop, listener: ListenerRole, peer: String) {
     self.loop = loop
     configuration = loop.configuration
-    self.handler = handler
+    handler = listener.httpHandler
+    isSecure = listener.isSecure
     self.peer = peer
   }
 
@@ -60,6 +62,10 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
     case .head(let head):
       startTimeout(context, configuration.requestArrivalTimeout)
       state = .readingBody(head, [])
+      if head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" }) {
+        let go = HTTPResponseHead(version: head.version, status: .continue)
+        context.writeAndFlush(wrapOutboundOut(.head(go)), promise: nil)
+      }
     case .body(let bytes):
       guard case .readingBody(let head, var body) = state else { return }
       state = .idle
@@ -97,7 +103,8 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
         target: head.uri,
         headers: head.headers.map { ($0.name.lowercased(), $0.value) },
         body: body,
-        peer: peer
+        peer: peer,
+        isSecure: isSecure
       )
       state = .answering(answer(request, with: handler, to: sink))
     }

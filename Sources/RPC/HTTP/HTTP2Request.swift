@@ -71,7 +71,8 @@ extension ServerConnection {
       target: target,
       headers: [("host", host)] + headers,
       body: state.takeBody(),
-      peer: peer
+      peer: peer,
+      isSecure: listener.isSecure
     )
     state.task = answer(request, with: handler, to: sink)
   }

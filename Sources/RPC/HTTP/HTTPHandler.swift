@@ -10,13 +10,16 @@ package struct HTTPRequest: Sendable {
   package var body: [UInt8]
   /// The peer's address as text, `10.0.0.7:41244`; empty when unknown.
   package var peer: String
+  /// The connection is encrypted, as `ListenerOptions.isSecure` says.
+  package var isSecure: Bool
 
   package init(
     method: String,
     target: String,
     headers: [(name: String, value: String)],
     body: [UInt8],
-    peer: String
+    peer: String,
+    isSecure: Bool = false
   ) {
     self.method = method
     let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
@@ -25,6 +28,7 @@ package struct HTTPRequest: Sendable {
     self.headers = headers
     self.body = body
     self.peer = peer
+    self.isSecure = isSecure
   }
 
   /// The value of the first header with this name, which must be in lower case.

@@ -89,7 +89,7 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
           withPipeliningAssistance: true,
           withErrorHandling: true
         )
-        try pipeline.addHandler(HTTP1Handler(loop: loop, handler: listener.httpHandler, peer: peer))
+        try pipeline.addHandler(HTTP1Handler(loop: loop, listener: listener, peer: peer))
       }
     } catch {
       context.close(promise: nil)

@@ -44,7 +44,12 @@ package struct ServerCall {
 
   /// The CommonName of the certificate that the client proved to hold, see `PeerIdentity`; nil when
   /// there is none that was verified. The same for every call of a connection, and not a copy.
-  package var peerCommonName: String? { loop.knownSlot(id)?.connection?.peerCommonName }
+  package var peerCommonName: String? {
+    guard let slot = loop.knownSlot(id), let connection = slot.connection else { return nil }
+    guard connection.isLoopback else { return connection.peerCommonName }
+    // The server's own services say for whom they call.
+    return header(named: "martlet-common-name")
+  }
 
   /// Whether the server calls itself, for a client whose token, if any, is in the metadata: no
   /// certificate speaks for such a call.

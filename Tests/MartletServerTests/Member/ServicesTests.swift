@@ -107,15 +107,10 @@ struct ServicesTests {
     try await withMember { member in
       let client = member.client
       await expectFailure(.unimplemented) {
-        _ = try await LockClient(client).lock(.init())
-      }
-      await expectFailure(.unimplemented) {
         let call = try await WatchClient(client).watch()
         await call.send(.init())
         for try await _ in call.responses {}
       }
-      await expectFailure(.unimplemented) { _ = try await LockClient(client).lock(.init()) }
-      await expectFailure(.unimplemented) { _ = try await ElectionClient(client).leader(.init()) }
       await expectFailure(.unimplemented) {
         _ = try await member.cluster.memberAdd(.init(peerURLs: ["http://a:1"]))
       }
