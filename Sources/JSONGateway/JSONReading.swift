@@ -88,14 +88,21 @@ struct JSONReading {
       throw .kind(Self.name(rows[place].kind), into: "[]json.RawMessage")
     }
     let end = Int(rows[place].next)
+    let start = writer.count
     var element = place + 1
     while element < end {
       guard rows[element].kind != .null else {
         throw JSONMismatch("json: null element in repeated field \"\(field.name)\"")
       }
-      try value(field, at: element, isExplicit: true, into: &writer)
+      if field.kind.isNumber {
+        writer.append(varint: try varint(field.kind, at: element))
+      } else {
+        try value(field, at: element, isExplicit: true, into: &writer)
+      }
       element = Int(rows[element].next)
     }
+    // Numbers are packed into one field.
+    if field.kind.isNumber, writer.count > start { writer.closeField(field.number, since: start) }
   }
 
   /// Appends one value with its tag; `isExplicit`: also when it is the default.

@@ -14,6 +14,14 @@ final class JSONSchema: Sendable {
     case `enum`(EnumNames)
     /// A message, as its place in `messages`.
     case message(Int)
+
+    /// A varint on the wire.
+    var isNumber: Bool {
+      switch self {
+      case .int32, .int64, .uint32, .uint64, .bool, .enum: true
+      case .string, .bytes, .message: false
+      }
+    }
   }
 
   struct Field: Sendable {

@@ -1,4 +1,5 @@
 import Base
+import NIOCore
 import Proto
 import RPC
 import Replica
