@@ -64,9 +64,9 @@ package final class DataDirectory: Sendable {
   }
 
   private static func makeDirectory(_ path: String) throws(DataDirectoryError) {
-    var info = stat()
-    if stat(path, &info) == 0 {
-      guard info.st_mode & S_IFMT == S_IFDIR else { throw .notADirectory(path) }
+    if access(path, F_OK) == 0 {
+      // Not by `stat`: which module owns that struct changes where Foundation is imported, too.
+      guard access("\(path)/.", F_OK) == 0 || errno != ENOTDIR else { throw .notADirectory(path) }
       guard access(path, R_OK | W_OK | X_OK) == 0 else { throw .notWritable(path, errno) }
       return
     }
