@@ -38,6 +38,10 @@ let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let inMemoryTracing: Target.Dependency = .product(
+  name: "InMemoryTracing",
+  package: "swift-distributed-tracing"
+)
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 
 let package = Package(
@@ -228,7 +232,7 @@ let package = Package(
       name: "MartletServerTests",
       dependencies: [
         "Base", "Proto", "RPC", "TLS", "Replica", "MVCC", "Lease", "Auth", "Watch",
-        "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics,
+        "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing, inMemoryTracing,
       ],
       swiftSettings: strict
     ),

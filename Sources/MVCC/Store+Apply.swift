@@ -125,6 +125,7 @@ extension Store {
     let size = store(parts, isTombstone: false, in: &change)
     index.noteLastPut(pairBytes: size)
     StoreStatistics.add(1, to: statistics.putCounter)
+    StoreStatistics.add(request.key.count + value.count, to: statistics.putBytesCounter)
     if life.hadLease || lease != 0, let leases {
       if life.hadLease { leases.detach(request.key) }
       if lease != 0 { leases.attach(request.key, to: LeaseID(lease)) }
@@ -189,7 +190,6 @@ extension Store {
         bytes: writer.bytes
       )
     }
-    StoreStatistics.add(size, to: statistics.putBytesCounter)
     if recordsChanges {
       let pair = mustReadPair(change.main, change.count)
       changes.append(

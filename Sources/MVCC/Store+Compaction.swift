@@ -27,6 +27,11 @@ extension Store {
     Revision(compactionFinished.load(ordering: .acquiring))
   }
 
+  /// Whether the next `compactionStep` works on the index, while writes wait. Housekeeping thread.
+  package var isCompactingIndex: Bool {
+    if case .index = compaction.phase { true } else { false }
+  }
+
   /// Does one short step of the work that a compaction left: about `limit` keys and revisions in
   /// the index, or one transaction of deletions. Returns whether there is more. True without
   /// progress means that it waits: for a read that began before the compaction, or for a flush

@@ -18,7 +18,7 @@ package final class StoreStatistics: Sendable {
   package var ranges: Int { rangeCounter.load(ordering: .relaxed) }
   /// Txns that wrote or could have written.
   package var txns: Int { txnCounter.load(ordering: .relaxed) }
-  /// Bytes of all encoded pairs put.
+  /// Bytes of all keys and values put.
   package var putBytes: Int { putBytesCounter.load(ordering: .relaxed) }
   /// Keys in the index, deleted ones that wait for compaction included.
   package var keys: Int { keyGauge.load(ordering: .relaxed) }

@@ -69,6 +69,16 @@ public final class EmbeddedMember: Sendable {
     _ configuration: ServerConfiguration,
     logger: Logger
   ) async throws -> EmbeddedMember {
+    try await start(configuration, logger: logger, levelControl: nil)
+  }
+
+  /// As above; with `levelControl`, which `logger` goes by, the level of the log can be changed over
+  /// HTTP.
+  package static func start(
+    _ configuration: ServerConfiguration,
+    logger: Logger,
+    levelControl: LogLevelControl?
+  ) async throws -> EmbeddedMember {
     let resolved = try configuration.resolve()
     let tokens = try await TokenProvider(configuration)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoopCount)
@@ -81,16 +91,17 @@ public final class EmbeddedMember: Sendable {
       )
       do {
         let health = HealthStatus()
-        let (server, bound) = try await runtime.serve(on: group, resolved, health: health)
+        let (server, bound) = try await runtime.serve(
+          on: group,
+          resolved,
+          health: health,
+          levelControl: levelControl
+        )
         health.setAll(.serving)
         let context = runtime.context
         logger.notice(
           "serving clients",
-          metadata: [
-            "martlet": "\(Version.martlet)", "name": "\(configuration.name)",
-            "member": "\(context.memberID)", "cluster": "\(context.clusterID)",
-            "addresses": "\(bound.client.joined(separator: ","))",
-          ]
+          metadata: StartLine.fields(resolved, context, bound: bound)
         )
         return EmbeddedMember(
           runtime: runtime,

@@ -20,7 +20,6 @@ final class MemberRuntime: Sendable {
   let context: MemberContext
   private let directory: DataDirectory
   private let base: LMDBStorage
-  private let disk: DiskMetrics
   private let loops: LoopTable
   private let fatal: FailureLatch
   private let reclaimer: SpaceReclaimer
@@ -56,7 +55,15 @@ final class MemberRuntime: Sendable {
     let status = PublishedStatus(members: opened.machine.members)
     let auth = PublishedAuth(opened.machine.auth)
     opened.machine.authChanged = { auth.publish($0) }
-    let (disk, loops, fatal, gate) = (DiskMetrics(), LoopTable(), FailureLatch(), AdmissionGate())
+    let (loops, fatal, gate) = (LoopTable(), FailureLatch(), AdmissionGate())
+    let metrics = MemberMetrics()
+    opened.machine.meter =
+      ApplyReporter(
+        metrics: metrics,
+        logger: logger,
+        warningNanoseconds: configuration.source.warningApplyDuration.wholeNanoseconds
+      )
+      .makeMeter()
     let replica = ReplicaThread(
       machine: opened.machine,
       tickNanoseconds: configuration.source.heartbeatInterval.wholeNanoseconds,
@@ -68,17 +75,17 @@ final class MemberRuntime: Sendable {
         reads: { loops.deliver(ready: $0, lost: $1) },
         fatal: { fatal.fail($0) }
       ),
-      makeLogWriter: { LogWriter(log: log, metrics: disk, report: $0) },
-      makeHousekeeper: { Housekeeper(store: store, storage: storage, metrics: disk, report: $0) }
+      makeLogWriter: { LogWriter(log: log, metrics: metrics, report: $0) },
+      makeHousekeeper: { Housekeeper(store: store, storage: storage, metrics: metrics, report: $0) }
     )
     directory = opened.directory
     base = opened.base
-    self.disk = disk
     self.loops = loops
     self.fatal = fatal
     reclaimer = SpaceReclaimer(
       storage: storage,
       directory: opened.directory.databasePath,
+      metrics: metrics,
       logger: logger
     )
     context = MemberContext(
@@ -106,6 +113,7 @@ final class MemberRuntime: Sendable {
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
         snapshotDirectory: opened.directory.databasePath
       ),
+      metrics: metrics,
       logger: logger
     )
   }
@@ -120,11 +128,16 @@ final class MemberRuntime: Sendable {
   func serve(
     on group: MultiThreadedEventLoopGroup,
     _ configuration: ResolvedConfiguration,
-    health: HealthStatus
+    health: HealthStatus,
+    levelControl: LogLevelControl?
   ) async throws -> (server: RPCServer, bound: ClientListeners.Bound) {
     let endpoints = OperatorEndpoints(
       member: context,
-      metrics: MetricsPage(member: context, disk: disk, loops: loops)
+      metrics: MetricsPage(
+        registry: context.metrics.registry,
+        collector: MemberCollector(member: context, base: base, loops: loops)
+      ),
+      logLevel: levelControl.map { LogLevelEndpoint(control: $0, logger: context.logger) }
     )
     let clientPort = ClientPort(endpoints)
     let server = RPCServer(
@@ -145,10 +158,12 @@ final class MemberRuntime: Sendable {
         RequestLoop(number: number, shared: context, calls: calls)
       }
     )
+    let watch = CallWatch(configuration.source, logger: context.logger)
     for (loop, client) in zip(loops.all, loopback) {
       try await loop.eventLoop.submit { [waiting] in
         Self.register(loop, health)
         Self.registerRecipes(loop, client, waiting)
+        loop.calls.observe(watch.observation())
       }.get()
     }
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)

@@ -27,6 +27,13 @@ extension ReplicaMachine {
 
   private func apply(_ request: InternalRequest) {
     guard let operation = request.operation else { return }
+    meter?.willApply(operation)
+    lastReplyFailed = false
+    apply(operation, request)
+    meter?.didApply(isSuccess: !lastReplyFailed)
+  }
+
+  private func apply(_ operation: ReplicatedOperation, _ request: InternalRequest) {
     let header = ResponseHeader(
       clusterID: members.clusterID,
       memberID: configuration.memberID,
@@ -139,10 +146,10 @@ extension ReplicaMachine {
     _ encode: (inout ByteWriter) throws(RequestError) -> Void
   ) {
     guard handle != .none, handle.loop < replies.count else {
-      scratch.discard(encode)
+      lastReplyFailed = !scratch.discard(encode)
       return
     }
-    replies[handle.loop].reply(to: handle.call, encode)
+    lastReplyFailed = !replies[handle.loop].reply(to: handle.call, encode)
   }
 
   /// Once it leads, the member tells the cluster its name and where clients reach it.

@@ -129,6 +129,7 @@ extension ReplicaMachine {
       bytes += pending[position].size
       apply(pending[position])
     }
+    meter?.pause()
     store.endBatch()
     let last = pending[end - 1]
     applied.index = last.index

@@ -94,6 +94,10 @@ package final class ReplicaMachine {
   var hasPublished = false
   let catchUp: CatchUpWindow
   let scratch: ReplyQueue
+  /// Measures how long entries take, when somebody wants to know.
+  package var meter: ApplyMeter?
+  /// Whether the newest answer of the entry that is applied was an error.
+  var lastReplyFailed = false
   let arena = Arena()
 
   /// Starts from what the store and the log hold: `restored` is the log's content with the store's

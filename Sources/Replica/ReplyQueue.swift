@@ -18,31 +18,41 @@ package final class ReplyQueue {
   package var isEmpty: Bool { writer.count == 0 }
 
   /// Adds the answer to one call: what `encode` writes, or the error it throws, in which case
-  /// nothing of what it wrote stays.
+  /// nothing of what it wrote stays. Returns whether it was a message.
+  @discardableResult
   func reply(
     to call: UInt64,
     _ encode: (inout ByteWriter) throws(RequestError) -> Void
-  ) {
+  ) -> Bool {
     let start = writer.count
     writer.append(integer: call.littleEndian)
     writer.append(byte: 0)
     writer.append(integer: UInt32(0))
+    var isMessage = true
     do throws(RequestError) {
       try encode(&writer)
     } catch {
+      isMessage = false
       writer.truncate(to: start + Self.frameHeaderBytes)
       writer.overwrite(integer: error.rawValue, at: start + Self.outcomeOffset)
     }
     let length = writer.count - start - Self.frameHeaderBytes
     writer.overwrite(integer: UInt32(length).littleEndian, at: start + Self.lengthOffset)
+    return isMessage
   }
 
-  /// Runs `encode` for its effects and keeps nothing.
-  func discard(_ encode: (inout ByteWriter) throws(RequestError) -> Void) {
+  /// Runs `encode` for its effects and keeps nothing. Returns whether it did not throw.
+  @discardableResult
+  func discard(_ encode: (inout ByteWriter) throws(RequestError) -> Void) -> Bool {
     let start = writer.count
-    // The requester is not here to hear of an error either.
-    try? encode(&writer)
-    writer.truncate(to: start)
+    defer { writer.truncate(to: start) }
+    do throws(RequestError) {
+      try encode(&writer)
+      return true
+    } catch {
+      // The requester is not here to hear of the error either.
+      return false
+    }
   }
 
   /// Hands over what was gathered.

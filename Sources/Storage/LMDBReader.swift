@@ -32,6 +32,12 @@ final class LMDBReadSlot: @unchecked Sendable {
     drop()
   }
 
+  /// Whether a read is under way. Any thread.
+  var isActive: Bool {
+    let state = state.load(ordering: .relaxed)
+    return state == Self.active || state == Self.activeRetired
+  }
+
   func begin() throws(StorageError) {
     claim()
     do throws(StorageError) {

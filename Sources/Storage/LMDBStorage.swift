@@ -140,6 +140,11 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     return LMDBReader(self, slot)
   }
 
+  /// How many reads are under way. Any thread.
+  package var openReads: Int {
+    slots.withLock { slots in slots.count { $0.isActive } }
+  }
+
   func remove(_ slot: LMDBReadSlot) {
     slots.withLock { slots in slots.removeAll { $0 === slot } }
   }

@@ -15,11 +15,14 @@ enum ServerProcess {
     let signals = ShutdownSignals()
     do {
       let settings = try loaded.configuration.resolve().logSettings
-      let (logger, _) = try ServerLogHandler.logger(label: "martlet", settings: settings)
+      let (logger, control) = try ServerLogHandler.logger(label: "martlet", settings: settings)
+      MetricsBackend.bootstrap()
       for notice in loaded.notices {
         logger.warning("\(notice.message)", metadata: ["setting": .string(notice.setting)])
       }
-      guard let failure = await run(loaded.configuration, signals, logger) else { return 0 }
+      guard let failure = await run(loaded.configuration, signals, logger, control) else {
+        return 0
+      }
       if !settings.outputs.contains(.standardError) { printError("martlet: \(failure)") }
       return 1
     } catch {
@@ -32,11 +35,16 @@ enum ServerProcess {
   private static func run(
     _ configuration: ServerConfiguration,
     _ signals: ShutdownSignals,
-    _ logger: Logger
+    _ logger: Logger,
+    _ control: LogLevelControl
   ) async -> String? {
     let member: EmbeddedMember
     do {
-      member = try await EmbeddedMember.start(configuration, logger: logger)
+      member = try await EmbeddedMember.start(
+        configuration,
+        logger: logger,
+        levelControl: control
+      )
     } catch {
       logger.critical("the member cannot start", metadata: ["error": .string("\(error)")])
       return "\(error)"

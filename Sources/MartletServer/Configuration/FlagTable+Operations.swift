@@ -13,8 +13,7 @@ extension FlagTable {
       .choice(["basic", "extensive"], \.metrics),
       "basic",
       .monitoring,
-      .acceptedWithoutEffect,
-      "How much the metrics say."
+      "basic, or extensive: with the time of every call by method."
     ),
     Flag(
       "listen-metrics-urls",
@@ -28,15 +27,13 @@ extension FlagTable {
       .duration(\.warningUnaryRequestDuration),
       "300ms",
       .monitoring,
-      .acceptedWithoutEffect,
       "A request that takes longer is written to the log."
     ),
     Flag(
       "warning-apply-duration",
-      .duration(nil),
+      .duration(\.warningApplyDuration),
       "100ms",
       .monitoring,
-      .acceptedWithoutEffect,
       "An apply that takes longer is written to the log."
     ),
     Flag(
@@ -99,7 +96,13 @@ extension FlagTable {
   ]
 
   static let tracing: [Flag] = [
-    trace("enable-distributed-tracing", .bool(nil), "false", "Sends traces by OpenTelemetry."),
+    Flag(
+      "enable-distributed-tracing",
+      .bool(\.enableDistributedTracing),
+      "false",
+      .tracing,
+      "Makes spans of calls, in a program that embeds a member and has bootstrapped a tracer."
+    ),
     trace("distributed-tracing-address", .text(nil), "localhost:4317", "Where traces go."),
     trace("distributed-tracing-service-name", .text(nil), "etcd", "Service name in traces."),
     trace("distributed-tracing-instance-id", .text(nil), "", "Instance in traces."),

@@ -25,6 +25,7 @@ extension ServerConfiguration {
       ("grpc-keepalive-interval", grpcKeepAliveInterval),
       ("grpc-keepalive-timeout", grpcKeepAliveTimeout),
       ("warning-unary-request-duration", warningUnaryRequestDuration),
+      ("warning-apply-duration", warningApplyDuration),
       ("watch-progress-notify-interval", watchProgressNotifyInterval),
     ]
     for (flag, duration) in durations where duration < .zero {

@@ -95,9 +95,14 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var logFormat = "json"
   /// `default` (standard error), `stderr`, `stdout` or the paths of files.
   public var logOutputs = ["default"]
+  /// `basic`, or `extensive` for the time of every call by method.
   public var metrics = "basic"
   /// A unary request that takes longer is written to the log.
   public var warningUnaryRequestDuration: Duration = .milliseconds(300)
+  /// A log entry that takes longer to apply is written to the log and counted.
+  public var warningApplyDuration: Duration = .milliseconds(100)
+  /// Whether calls make spans with the tracer that the program has bootstrapped.
+  public var enableDistributedTracing = false
   /// The feature gates that were set, as `Name=true`; the last one of a name counts.
   public var featureGates: [String] = []
 

@@ -1,14 +1,20 @@
 import Base
+import CoreMetrics
 import Logging
+import Prometheus
 import RPC
 import Replica
 
-/// The plain HTTP endpoints of the client port: /health, /livez, /readyz, /version and /metrics.
+/// The plain HTTP endpoints of the client port: /health, /livez, /readyz, /version,
+/// /metrics and /config/local/log.
 struct OperatorEndpoints: HTTPHandler {
   let member: MemberContext
   let metrics: MetricsPage
+  /// None when the member's log is somebody else's.
+  let logLevel: LogLevelEndpoint?
 
   func respond(to request: HTTPRequest) async -> HTTPResponse {
+    if let logLevel, request.path == "/config/local/log" { return logLevel.respond(to: request) }
     guard request.method == "GET" || request.method == "HEAD" else {
       return HTTPResponse(
         status: 405,
@@ -46,7 +52,7 @@ struct OperatorEndpoints: HTTPHandler {
       return HTTPResponse(
         status: 200,
         text: await metrics.text(),
-        contentType: "text/plain; version=0.0.4; charset=utf-8"
+        contentType: Exposition.contentType
       )
     default:
       return HTTPResponse(status: 404, text: "404 page not found\n")
@@ -57,16 +63,17 @@ struct OperatorEndpoints: HTTPHandler {
     HTTPResponse(status: status, text: text, contentType: "application/json")
   }
 
-  /// /health: whether no alarm is raised, those in `exclude` apart, and a read succeeds, a linearizable one unless `serializable=true`.
+  /// /health: whether no alarm is raised, those in `exclude` apart, and a read succeeds, a
+  /// linearizable one unless `serializable=true`.
   private func health(_ query: Query) async -> HTTPResponse {
     let check: Check = query["serializable"] == "true" ? .serializableRead : .linearizableRead
     var failure = alarmFailure(excluding: Set(query.all("exclude")))
     if failure == nil { failure = await check.failure(of: member) }
     if let reason = failure {
-      member.healthFailures.add()
+      member.metrics.healthFailures.increment()
       return json(503, #"{"health":"false","reason":"\#(reason)"}"#)
     }
-    member.healthSuccesses.add()
+    member.metrics.healthSuccesses.increment()
     return json(200, #"{"health":"true","reason":""}"#)
   }
 

@@ -76,6 +76,17 @@ package struct LogSettings: Hashable, Sendable {
     }
   }
 
+  /// The further names that etcd 3.4 takes at run time.
+  static func olderLevel(named name: String) -> Logger.Level? {
+    switch name {
+    case "critical": .critical
+    case "warning": .warning
+    case "notice": .notice
+    case "trace": .trace
+    default: nil
+    }
+  }
+
   /// The name that a level has in the log.
   static func name(of level: Logger.Level) -> String {
     switch level {

@@ -82,7 +82,10 @@ final class StoreMaintenanceService: MaintenanceService {
     let (loop, shared, id) = (loop, loop.shared, call.id)
     submit(call) { reader in
       do throws(StoreError) {
-        let (hash, revision) = try shared.store.hash(reader: reader)
+        let (hash, revision) = try MemberMetrics.measure(shared.metrics.hashes) {
+          () throws(StoreError) in
+          try shared.store.hash(reader: reader)
+        }
         var response = Etcdserverpb.HashResponse()
         response.hash = hash
         response.header = shared.responseHeader(revision: revision)
@@ -98,7 +101,10 @@ final class StoreMaintenanceService: MaintenanceService {
     let revision = Revision(request.view.revision)
     submit(call) { reader in
       do throws(StoreError) {
-        let result = try shared.store.hashKV(revision: revision, reader: reader)
+        let result = try MemberMetrics.measure(shared.metrics.revisionHashes) {
+          () throws(StoreError) in
+          try shared.store.hashKV(revision: revision, reader: reader)
+        }
         var response = Etcdserverpb.HashKVResponse()
         response.header = shared.responseHeader(revision: result.currentRevision)
         response.hash = result.hash
@@ -119,7 +125,9 @@ final class StoreMaintenanceService: MaintenanceService {
     whenFlushed(call) { result in
       do {
         try result.get()
-        try shared.storage.defragment(isCancelled: { shared.isStopping })
+        try shared.metrics.measureDefragment {
+          try shared.storage.defragment(isCancelled: { shared.isStopping })
+        }
         var response = Etcdserverpb.DefragmentResponse()
         response.header = shared.responseHeader
         Self.respond(loop, id, response)
@@ -137,7 +145,9 @@ final class StoreMaintenanceService: MaintenanceService {
     whenFlushed(call) { result in
       do {
         try result.get()
-        let file = try SnapshotFile(of: shared.storage, in: shared.settings.snapshotDirectory)
+        let file = try MemberMetrics.measure(shared.metrics.snapshots) {
+          try SnapshotFile(of: shared.storage, in: shared.settings.snapshotDirectory)
+        }
         loop.withCall(id) { _ in
           PumpedStream.start(loop, id) { _, message, _ in
             file.next(header: shared.responseHeader, into: &message)

@@ -25,8 +25,7 @@ final class MemberContext: Sendable {
   let replica: ReplicaThread
   let settings: Settings
   let logger: Logger
-  let healthSuccesses = Counter()
-  let healthFailures = Counter()
+  let metrics: MemberMetrics
   private let stopping = Atomic<Bool>(false)
 
   /// The part of the configuration that services look at.
@@ -58,6 +57,7 @@ final class MemberContext: Sendable {
     readers: ReaderPool,
     replica: ReplicaThread,
     settings: Settings,
+    metrics: MemberMetrics,
     logger: Logger
   ) {
     self.identity = identity
@@ -74,6 +74,7 @@ final class MemberContext: Sendable {
     self.readers = readers
     self.replica = replica
     self.settings = settings
+    self.metrics = metrics
     self.logger = logger
   }
 

@@ -1,5 +1,6 @@
 import Auth
 import Base
+import CoreMetrics
 import Lease
 import MVCC
 import NIOCore
@@ -134,6 +135,7 @@ final class RequestLoop: @unchecked Sendable {
   /// Sends the answers of a block that the replica's thread filled.
   func deliver(_ answers: ByteBlock) {
     var count = 0
+    calls.beginBatch()
     ReplyQueue.forEachAnswer(in: answers) { id, answer in
       count += 1
       guard let call = calls.call(CallID(rawValue: id)) else { return }
@@ -227,6 +229,7 @@ final class RequestLoop: @unchecked Sendable {
 
   /// The round was lost with the leader.
   func readLost(_ context: UInt64) {
+    shared.metrics.readIndexesFailed.increment()
     for read in reads.takeRound(context) {
       calls.call(read.call)?.finish(RPCStatus(.noLeader))
     }

@@ -1,4 +1,6 @@
 import Base
+import CoreMetrics
+import Glibc
 import MVCC
 import Replica
 import Storage
@@ -28,7 +30,7 @@ final class Housekeeper: Sendable {
   init(
     store: Store,
     storage: TieredStorage,
-    metrics: DiskMetrics,
+    metrics: MemberMetrics,
     report: @escaping @Sendable (Report) -> Void
   ) {
     let mailbox = mailbox
@@ -62,12 +64,14 @@ private final class HousekeeperLoop: @unchecked Sendable {
   // Used on the housekeeper's thread only.
   private let store: Store
   private let storage: TieredStorage
-  private let metrics: DiskMetrics
+  private let metrics: MemberMetrics
   private let report: @Sendable (Housekeeper.Report) -> Void
   /// When the file's pages were last given back.
   private var pagesDropped = MonotonicTime.now
   private var work: [Housekeeper.Work] = []
   private var isCompacting = false
+  /// When the compaction that runs began.
+  private var compactionStart: MonotonicTime?
   /// A flush that failed. It must succeed before any later one.
   private var failedFlush: ReplicaOutput.Flush?
   private var isStopping = false
@@ -86,7 +90,7 @@ private final class HousekeeperLoop: @unchecked Sendable {
   init(
     store: Store,
     storage: TieredStorage,
-    metrics: DiskMetrics,
+    metrics: MemberMetrics,
     report: @escaping @Sendable (Housekeeper.Report) -> Void
   ) {
     self.storage = storage
@@ -135,7 +139,7 @@ private final class HousekeeperLoop: @unchecked Sendable {
       store.finish(flush.job)
       failedFlush = nil
       retryAt = nil
-      metrics.commits.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
+      metrics.commits.recordNanoseconds(since: start)
       report(.flushed(flush.mark))
       dropPagesIfDue()
     } catch {
@@ -154,12 +158,29 @@ private final class HousekeeperLoop: @unchecked Sendable {
     storage.base.dropResidentPages()
   }
 
+  private func noteCompacted() {
+    isCompacting = false
+    // At the start there is a look at whether an earlier life left work; often there was none.
+    guard let start = compactionStart else { return }
+    compactionStart = nil
+    metrics.compactions.recordMilliseconds(since: start)
+    metrics.lastCompaction.record(time(nil))
+  }
+
   private func stepCompaction() {
     guard isRetryDue else { return }
     retryAt = nil
+    let start = MonotonicTime.now
+    let pauses =
+      store.isCompactingIndex ? metrics.indexCompactionPauses : metrics.compactionPauses
     do throws(StorageError) {
-      if try store.compactionStep(limit: Self.compactionStepKeys) { return }
-      isCompacting = false
+      let hasMore = try store.compactionStep(limit: Self.compactionStepKeys)
+      pauses.recordMilliseconds(since: start)
+      if hasMore {
+        compactionStart = compactionStart ?? start
+        return
+      }
+      noteCompacted()
       report(.compacted(store.finishedCompaction))
     } catch {
       retryAt = MonotonicTime.now.advanced(byNanoseconds: Self.retryNanoseconds)

@@ -1,4 +1,5 @@
 import Base
+import CoreMetrics
 import Glibc
 import Log
 import Replica
@@ -35,7 +36,7 @@ final class LogWriter: Sendable {
 
   init(
     log: SegmentedLog<PosixFileSystem>,
-    metrics: DiskMetrics,
+    metrics: MemberMetrics,
     report: @escaping @Sendable (Report) -> Void
   ) {
     let (mailbox, preparations) = (mailbox, preparations)
@@ -91,7 +92,7 @@ private final class LogWriterWorker: Sendable {
   }
 
   private let state: Mutex<State>
-  private let metrics: DiskMetrics
+  private let metrics: MemberMetrics
   private let preparations: Mailbox<Void>
   private let report: @Sendable (LogWriter.Report) -> Void
   private let isGivingUp = Atomic<Bool>(false)
@@ -101,7 +102,7 @@ private final class LogWriterWorker: Sendable {
 
   init(
     log: SegmentedLog<PosixFileSystem>,
-    metrics: DiskMetrics,
+    metrics: MemberMetrics,
     preparations: Mailbox<Void>,
     report: @escaping @Sendable (LogWriter.Report) -> Void
   ) {
@@ -174,6 +175,7 @@ private final class LogWriterWorker: Sendable {
   @discardableResult
   private func write(_ state: inout State) throws(LogError) -> UInt64? {
     guard let log = state.log else { return nil }
+    let begin = MonotonicTime.now
     for write in state.undurable { try log.append(write.batch) }
     if let mark = state.release {
       let snapshot = mark.snapshotMark
@@ -185,9 +187,12 @@ private final class LogWriterWorker: Sendable {
     }
     let start = MonotonicTime.now
     try log.sync()
-    metrics.syncs.observe(nanoseconds: MonotonicTime.now.nanoseconds(since: start))
+    metrics.logWrites.recordNanoseconds(Int64(clamping: start.nanoseconds(since: begin)))
+    metrics.logSyncs.recordNanoseconds(since: start)
     let last = state.undurable.last?.sequence
-    for write in state.undurable { metrics.bytesWritten.add(write.batch.byteCount) }
+    metrics.logBytesWritten.increment(
+      by: Double(state.undurable.reduce(0) { $0 + $1.batch.byteCount })
+    )
     state.undurable.removeAll(keepingCapacity: true)
     if let mark = state.release {
       log.release(through: mark.index)

@@ -19,6 +19,7 @@ final class SpaceReclaimer: Sendable {
     directory: String,
     policy: SpacePolicy = SpacePolicy(),
     checkNanoseconds: UInt64 = SpaceReclaimer.checkNanoseconds,
+    metrics: MemberMetrics,
     logger: Logger
   ) {
     let (mailbox, isStopping) = (mailbox, isStopping)
@@ -34,7 +35,7 @@ final class SpaceReclaimer: Sendable {
         let begin = MonotonicTime.now.nanoseconds
         let sizes = Self.sizes(storage, directory)
         guard policy.shouldBegin(sizes, now: begin) else { continue }
-        Self.reclaim(storage, isStopping, logger)
+        Self.reclaim(storage, isStopping, metrics, logger)
         policy.ended(begin: begin, now: MonotonicTime.now.nanoseconds)
       }
     }
@@ -58,10 +59,17 @@ final class SpaceReclaimer: Sendable {
     )
   }
 
-  private static func reclaim(_ storage: TieredStorage, _ isStopping: DropFlag, _ logger: Logger) {
+  private static func reclaim(
+    _ storage: TieredStorage,
+    _ isStopping: DropFlag,
+    _ metrics: MemberMetrics,
+    _ logger: Logger
+  ) {
     let before = storage.base.bytesOnDisk
     do throws(StorageError) {
-      try storage.defragment(isCancelled: { isStopping.isSet })
+      try metrics.measureDefragment { () throws(StorageError) in
+        try storage.defragment(isCancelled: { isStopping.isSet })
+      }
       logger.info(
         "the store's file was rewritten without its holes",
         metadata: ["before": "\(before)", "after": "\(storage.base.bytesOnDisk)"]

@@ -78,6 +78,14 @@ final class CallSlot {
   @exclusivity(unchecked) var deadline = UInt64.max
   /// When the headers began to come in, in nanoseconds of the loop's clock.
   @exclusivity(unchecked) var startTime: UInt64 = 0
+  /// The length of the last request message.
+  @exclusivity(unchecked) var requestBytes = 0
+  /// The length of the messages sent, with their prefixes.
+  @exclusivity(unchecked) var responseBytes = 0
+  /// The client's version, as the loop's table numbers it.
+  @exclusivity(unchecked) var clientVersion = ClientVersions.unknown
+  /// What the tracer made of the call.
+  @exclusivity(unchecked) var span: AnyObject?
   /// Request bytes taken in whose flow-control credit is kept back while the client does not read.
   @exclusivity(unchecked) var heldCreditBytes = 0
   @exclusivity(unchecked) var connection: ServerConnection?
@@ -107,6 +115,9 @@ final class CallSlot {
     method = -1
     deadline = .max
     startTime = now
+    requestBytes = 0
+    responseBytes = 0
+    clientVersion = ClientVersions.unknown
     heldCreditBytes = 0
     self.connection = connection
     self.stream = stream

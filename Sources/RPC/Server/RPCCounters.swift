@@ -10,6 +10,8 @@ package struct MethodCounters: Sendable {
   package var handled = [UInt64](repeating: 0, count: RPCCode.allCases.count)
   package var messagesReceived: UInt64 = 0
   package var messagesSent: UInt64 = 0
+  /// How long calls took, when the loop measures that.
+  package var latency: CallLatency?
 
   init(_ info: MethodInfo) {
     path = info.path
@@ -25,6 +27,8 @@ package struct RPCCounters: Sendable {
   /// Bytes of messages, with their prefixes, received and sent.
   package var bytesReceived: UInt64 = 0
   package var bytesSent: UInt64 = 0
+  /// By the clients' versions, in no particular order.
+  package var clients: [ClientCounters] = []
   /// Connections and calls that are open now.
   package var connections = 0
   package var calls = 0
@@ -34,10 +38,19 @@ package struct RPCCounters: Sendable {
   /// Adds the counters of another loop, which must have the same services.
   package mutating func add(_ other: RPCCounters) {
     if methods.isEmpty { methods = other.methods } else { addMethods(other.methods) }
+    for client in other.clients { add(client) }
     bytesReceived += other.bytesReceived
     bytesSent += other.bytesSent
     connections += other.connections
     calls += other.calls
+  }
+
+  private mutating func add(_ client: ClientCounters) {
+    guard let place = clients.firstIndex(where: { $0.version == client.version }) else {
+      return clients.append(client)
+    }
+    clients[place].unaryCalls += client.unaryCalls
+    clients[place].streamCalls += client.streamCalls
   }
 
   private mutating func addMethods(_ others: [MethodCounters]) {
@@ -46,6 +59,9 @@ package struct RPCCounters: Sendable {
       methods[index].started += others[index].started
       methods[index].messagesReceived += others[index].messagesReceived
       methods[index].messagesSent += others[index].messagesSent
+      if let latency = others[index].latency {
+        methods[index].latency = methods[index].latency.map { $0.adding(latency) } ?? latency
+      }
       for code in methods[index].handled.indices {
         methods[index].handled[code] += others[index].handled[code]
       }

@@ -47,7 +47,6 @@ extension RPCServerLoop {
       finish(id, .ok)
       return
     }
-    let method = slot.method
     closeSlot(slot)
     var length = 0
     http2.respond(
@@ -57,8 +56,8 @@ extension RPCServerLoop {
     ) { writer in
       length = Self.writeMessage(&writer, body)
     }
-    tally.countSent(method, bytes: length)
-    tally.countEnded(method, .ok)
+    tally.countSent(slot.method, bytes: length)
+    noteEnded(slot, connection, .ok, responseBytes: length)
     touch(connection)
   }
 
@@ -78,6 +77,7 @@ extension RPCServerLoop {
     http2.write(stream) { writer in
       length = Self.writeMessage(&writer, body)
     }
+    slot.responseBytes &+= length
     tally.countSent(slot.method, bytes: length)
     touch(connection)
   }
@@ -93,6 +93,7 @@ extension RPCServerLoop {
       writer.append(integer: UInt32(message.count).bigEndian)
     }
     http2.write(stream, message)
+    slot.responseBytes &+= message.count + MessageReader.prefixBytes
     tally.countSent(slot.method, bytes: message.count + MessageReader.prefixBytes)
     touch(connection)
   }
@@ -107,6 +108,7 @@ extension RPCServerLoop {
       writer.append(byte: 0)
       writer.append(integer: UInt32(length).bigEndian)
     }
+    slot.responseBytes &+= length + MessageReader.prefixBytes
     tally.countSent(slot.method, bytes: length + MessageReader.prefixBytes)
   }
 
@@ -138,7 +140,9 @@ extension RPCServerLoop {
   func end(_ slot: CallSlot, _ status: RPCStatus) {
     guard let connection = slot.connection, let stream = slot.stream else { return }
     let sentHeaders = slot.sentHeaders
-    if slot.method >= 0 { tally.countEnded(slot.method, status.code) }
+    if slot.method >= 0 {
+      noteEnded(slot, connection, status.code, responseBytes: slot.responseBytes)
+    }
     closeSlot(slot)
     if sentHeaders {
       connection.http2?.sendTrailers(stream, ResponseHeaders.trailers(status))

@@ -43,6 +43,12 @@ package final class RPCServerLoop: @unchecked Sendable {
   @exclusivity(unchecked) var paths = PathTable()
   var serviceNames: Set<String> = []
   @exclusivity(unchecked) var tally = CallTally()
+  @exclusivity(unchecked) var clientVersions = ClientVersions()
+  @exclusivity(unchecked) var observation = CallObservation()
+  /// `observation.watchedAfter`.
+  @exclusivity(unchecked) var watchedAfter = Int64.max
+  /// By method, when `observation` asks for them.
+  var latencies: ContiguousArray<CallLatency> = []
   /// Everything that lives on an open socket, whatever it speaks.
   private(set) var connections: [ObjectIdentifier: any DrainableConnection] = [:]
   /// Those with the process itself. They outlast a drain, because calls of other connections hang
@@ -65,6 +71,8 @@ package final class RPCServerLoop: @unchecked Sendable {
   var sweepTask: RepeatedTask?
   /// The time at which the current read turn began, 0 outside of turns.
   @exclusivity(unchecked) var turnTime: UInt64 = 0
+  /// The time at which the current batch of answers began, 0 outside of batches.
+  @exclusivity(unchecked) var batchTime: UInt64 = 0
 
   /// A loop without services.
   package init(eventLoop: any EventLoop, configuration: RPCServerConfiguration) {
@@ -93,6 +101,7 @@ package final class RPCServerLoop: @unchecked Sendable {
       }
     }
     tally.grow(methodCount: methods.count)
+    if observation.measuresLatency { growLatencies() }
   }
 
   /// The names of the registered services, sorted.
@@ -106,6 +115,7 @@ package final class RPCServerLoop: @unchecked Sendable {
   /// Sends out, without waiting for the loop's next turn, what was written since the last call.
   /// For the end of a batch of answers that another thread handed over.
   package func flush() {
+    batchTime = 0
     for connection in dirtyConnections {
       connection.isDirty = false
       connection.http2?.flushNow()
@@ -117,6 +127,8 @@ package final class RPCServerLoop: @unchecked Sendable {
   package var counters: RPCCounters {
     var result = RPCCounters()
     result.methods = methods.indices.map { tally.counters(of: $0, methods[$0].info) }
+    for (method, latency) in latencies.enumerated() { result.methods[method].latency = latency }
+    result.clients = clientVersions.counters
     result.bytesReceived = tally.bytesReceived
     result.bytesSent = tally.bytesSent
     result.connections = connections.count
@@ -126,8 +138,10 @@ package final class RPCServerLoop: @unchecked Sendable {
 
   /// The time in nanoseconds; read once per read turn.
   func now() -> UInt64 {
-    turnTime != 0 ? turnTime : NIODeadline.now().uptimeNanoseconds
+    turnTime != 0 ? turnTime : clock()
   }
+
+  func clock() -> UInt64 { NIODeadline.now().uptimeNanoseconds }
 
   /// Marks that a read turn is under way, in which one look at the clock is enough.
   func enterTurn() {

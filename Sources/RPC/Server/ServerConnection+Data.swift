@@ -118,6 +118,7 @@ extension ServerConnection {
     if !slot.isDispatched && isRefused(slot) { return }
     slot.isDispatched = true
     slot.hasMessage = true
+    slot.requestBytes = message.count
     method.service.receive(
       method.number,
       message,

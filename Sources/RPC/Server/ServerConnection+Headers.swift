@@ -54,6 +54,10 @@ extension ServerConnection {
       guard !value.isEqual(to: "identity") else { return true }
       slot.encoding = value.isEqual(to: "gzip") ? .gzip : .unknown
       return slot.encoding == .gzip
+    case 18:
+      guard name.isEqual(to: "client-api-version") else { return false }
+      slot.clientVersion = loop.clientVersions.place(of: value)
+      return true
     case 20:
       return name.isEqual(to: "grpc-accept-encoding")
     default:
@@ -112,7 +116,7 @@ extension ServerConnection {
       return
     }
     slot.phase = .call
-    if slot.method >= 0 { loop.tally.countStarted(slot.method) }
+    if slot.method >= 0 { noteStarted(slot) }
     if let refusal = refusal(slot) {
       loop.end(slot, refusal)
       return
@@ -133,6 +137,18 @@ extension ServerConnection {
     guard method.info.requestStreaming, !isRefused(slot) else { return }
     slot.isDispatched = true
     method.service.start(method.number, ServerCall(loop: loop, id: slot.id))
+  }
+
+  private func noteStarted(_ slot: CallSlot) {
+    loop.tally.countStarted(slot.method)
+    let method = loop.methods[slot.method].info
+    loop.clientVersions.count(
+      slot.clientVersion,
+      isStream: method.requestStreaming || method.responseStreaming
+    )
+    if let tracer = loop.observation.tracer {
+      slot.span = tracer.callStarted(ServerCall(loop: loop, id: slot.id), method)
+    }
   }
 
   /// What is wrong with the head of a call, worded as grpc-go does.
@@ -169,7 +185,9 @@ extension ServerConnection {
     _ headers: HeaderBlock,
     code: RPCCode
   ) {
-    if slot.phase == .call, slot.method >= 0 { loop.tally.countEnded(slot.method, code) }
+    if slot.phase == .call, slot.method >= 0 {
+      loop.noteEnded(slot, self, code, responseBytes: 0)
+    }
     loop.closeSlot(slot)
     http2?.sendHeaders(stream, headers, endStream: true)
     loop.touch(self)

@@ -101,7 +101,9 @@ package final class ServerConnection: HTTP2Delegate, DrainableConnection {
     guard stream.tag > 0 else { return }
     let slot = loop.slots[stream.tag - 1]
     if slot.phase == .call {
-      if slot.method >= 0 { loop.tally.countEnded(slot.method, .canceled) }
+      if slot.method >= 0 {
+        loop.noteEnded(slot, self, .canceled, responseBytes: slot.responseBytes)
+      }
       loop.tellCanceled(slot)
     }
     slot.http?.clientGone()

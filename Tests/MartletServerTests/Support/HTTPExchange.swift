@@ -7,13 +7,19 @@ struct HTTPExchange: Sendable {
   var head: String
   var body: String
 
-  static func get(_ target: String, port: Int, method: String = "GET") async throws -> HTTPExchange
-  {
+  static func get(
+    _ target: String,
+    port: Int,
+    method: String = "GET",
+    body: String? = nil
+  ) async throws -> HTTPExchange {
     let received = Sink()
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .channelInitializer { channel in channel.pipeline.addHandler(received) }
       .connect(host: "127.0.0.1", port: port).get()
-    let request = "\(method) \(target) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    let length = body.map { "Content-Length: \($0.utf8.count)\r\n" } ?? ""
+    let request =
+      "\(method) \(target) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\(length)\r\n\(body ?? "")"
     try await channel.writeAndFlush(ByteBuffer(string: request)).get()
     try await channel.closeFuture.get()
     let text = try await channel.eventLoop.submit { String(buffer: received.bytes) }.get()

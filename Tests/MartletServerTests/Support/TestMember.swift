@@ -35,11 +35,17 @@ final class TestMember: Sendable {
 
   static func start(
     in folder: TemporaryFolder,
+    logger: Logger = TestMember.silentLogger,
+    levelControl: LogLevelControl? = nil,
     _ change: (inout ServerConfiguration) -> Void = { _ in }
   ) async throws -> TestMember {
     var configuration = configuration(in: folder)
     change(&configuration)
-    let member = try await EmbeddedMember.start(configuration, logger: silentLogger)
+    let member = try await EmbeddedMember.start(
+      configuration,
+      logger: logger,
+      levelControl: levelControl
+    )
     let address = try #require(member.clientAddresses.first)
     let port = try #require(address.split(separator: ":").last.flatMap { Int($0) })
     return TestMember(member: member, port: port)
@@ -58,10 +64,17 @@ final class TestMember: Sendable {
 /// Runs `body` with a member in a new folder, and stops the member whatever happens.
 func withMember(
   _ change: (inout ServerConfiguration) -> Void = { _ in },
+  logger: Logger = TestMember.silentLogger,
+  levelControl: LogLevelControl? = nil,
   _ body: (TestMember) async throws -> Void
 ) async throws {
   let folder = try TemporaryFolder()
-  let member = try await TestMember.start(in: folder, change)
+  let member = try await TestMember.start(
+    in: folder,
+    logger: logger,
+    levelControl: levelControl,
+    change
+  )
   do {
     try await body(member)
   } catch {
@@ -70,6 +83,17 @@ func withMember(
   }
   await member.stop()
   withExtendedLifetime(folder) {}
+}
+
+/// Runs `body` with a member that has one setting of its own, and a log that the test may read.
+func withMember<Value>(
+  _ setting: WritableKeyPath<ServerConfiguration, Value>,
+  _ value: Value,
+  logger: Logger = TestMember.silentLogger,
+  _ body: (TestMember) async throws -> Void
+) async throws {
+  func set(_ configuration: inout ServerConfiguration) { configuration[keyPath: setting] = value }
+  try await withMember(set, logger: logger, body)
 }
 
 /// Checks how a call fails.
