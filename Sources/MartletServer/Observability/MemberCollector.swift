@@ -1,4 +1,5 @@
 import Base
+import Lease
 import MVCC
 import Membership
 import NIOCore
@@ -16,7 +17,7 @@ struct MemberCollector: Sendable {
   let loops: LoopTable
 
   func families() async -> [MetricFamily] {
-    serverFamilies + storeFamilies + Self.callFamilies(await counters())
+    serverFamilies + storeFamilies + leaseFamilies + Self.callFamilies(await counters())
   }
 
   private var serverFamilies: [MetricFamily] {
@@ -71,6 +72,25 @@ struct MemberCollector: Sendable {
       MetricFamily(MetricCatalog.fileBytes, Double(base.bytesOnDisk)),
       MetricFamily(MetricCatalog.fileBytesInUse, Double(base.bytesInUse)),
       MetricFamily(MetricCatalog.openReads, Double(base.openReads)),
+    ]
+  }
+
+  private var leaseFamilies: [MetricFamily] {
+    let leases = member.leases.statistics
+    let timesToLive = HistogramSnapshot(
+      bounds: LeaseStatistics.timeToLiveBounds.map(Double.init),
+      counts: leases.timeToLiveCounts,
+      sum: leases.timeToLiveSum
+    )
+    return [
+      MetricFamily(MetricCatalog.leasesGranted, Double(leases.granted)),
+      MetricFamily(MetricCatalog.leasesRevoked, Double(leases.revoked)),
+      MetricFamily(MetricCatalog.leasesRenewed, Double(leases.renewed)),
+      MetricFamily(MetricCatalog.leasesExpired, Double(leases.expired)),
+      MetricFamily(
+        MetricCatalog.leaseTimesToLive,
+        [MetricSample(.histogram(timesToLive))]
+      ),
     ]
   }
 

@@ -90,4 +90,33 @@ extension MetricCatalog {
     .gauge,
     "When the newest compaction ended, in seconds since 1970."
   )
+
+  // MARK: Leases
+
+  static let leasesGranted = Definition(
+    "etcd_debugging_lease_granted_total",
+    .counter,
+    "Leases granted."
+  )
+  static let leasesRevoked = Definition(
+    "etcd_debugging_lease_revoked_total",
+    .counter,
+    "Leases that ended, expired ones among them."
+  )
+  static let leasesRenewed = Definition(
+    "etcd_debugging_lease_renewed_total",
+    .counter,
+    "Renewals of leases by this member while it led."
+  )
+  static let leasesExpired = Definition(
+    "etcd_debugging_server_lease_expired_total",
+    .counter,
+    "Leases that ended because nobody renewed them."
+  )
+  static let leaseTimesToLive = Definition(
+    "etcd_debugging_lease_ttl_total",
+    .histogram,
+    "Times to live of the leases granted, in seconds.",
+    bounds: doubling(from: 1, count: 24)
+  )
 }

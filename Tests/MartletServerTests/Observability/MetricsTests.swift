@@ -9,6 +9,10 @@ struct MetricsTests {
   /// What contract/metrics.md names and this server has, with the types of etcd.
   static let types = [
     "etcd_cluster_version": "gauge",
+    "etcd_debugging_lease_granted_total": "counter",
+    "etcd_debugging_lease_renewed_total": "counter",
+    "etcd_debugging_lease_revoked_total": "counter",
+    "etcd_debugging_lease_ttl_total": "histogram",
     "etcd_debugging_mvcc_compact_revision": "gauge",
     "etcd_debugging_mvcc_current_revision": "gauge",
     "etcd_debugging_mvcc_db_compaction_keys_total": "counter",
@@ -19,6 +23,7 @@ struct MetricsTests {
     "etcd_debugging_mvcc_keys_total": "gauge",
     "etcd_debugging_mvcc_range_total": "counter",
     "etcd_debugging_mvcc_total_put_size_in_bytes": "gauge",
+    "etcd_debugging_server_lease_expired_total": "counter",
     "etcd_disk_backend_commit_duration_seconds": "histogram",
     "etcd_disk_backend_defrag_duration_seconds": "histogram",
     "etcd_disk_backend_snapshot_duration_seconds": "histogram",
@@ -181,6 +186,23 @@ struct MetricsTests {
     let others = labels.filter { !$0.hasPrefix("le=") }
     let bounds = labels.filter { $0.hasPrefix("le=") }
     return "\(line[...open])\((others + bounds).joined(separator: ","))}"
+  }
+
+  @Test("leases are counted")
+  func leases() async throws {
+    try await withMember { member in
+      let leases = LeaseClient(member.client)
+      for (id, seconds) in [(1, 60), (2, 70), (3, 4000)] as [(Int64, Int64)] {
+        _ = try await leases.leaseGrant(.init(ttl: seconds, id: id))
+      }
+      _ = try await leases.leaseRevoke(.init(id: 2))
+      let values = try await MetricsScrape.of(member).values
+      #expect(values["etcd_debugging_lease_granted_total"] == 3)
+      #expect(values["etcd_debugging_lease_revoked_total"] == 1)
+      #expect(values["etcd_debugging_lease_ttl_total_sum"] == 4130)
+      #expect(values[#"etcd_debugging_lease_ttl_total_bucket{le="64"}"#] == 1)
+      #expect(values[#"etcd_debugging_lease_ttl_total_bucket{le="4096"}"#] == 3)
+    }
   }
 
   @Test("maintenance is measured: hashes, compaction, defragmentation, snapshots")
