@@ -17,7 +17,7 @@ struct MemberCollector: Sendable {
   let loops: LoopTable
 
   func families() async -> [MetricFamily] {
-    serverFamilies + storeFamilies + leaseFamilies + Self.callFamilies(await counters())
+    serverFamilies + storeFamilies + leaseAndAuthFamilies + Self.callFamilies(await counters())
   }
 
   private var serverFamilies: [MetricFamily] {
@@ -75,7 +75,7 @@ struct MemberCollector: Sendable {
     ]
   }
 
-  private var leaseFamilies: [MetricFamily] {
+  private var leaseAndAuthFamilies: [MetricFamily] {
     let leases = member.leases.statistics
     let timesToLive = HistogramSnapshot(
       bounds: LeaseStatistics.timeToLiveBounds.map(Double.init),
@@ -83,6 +83,7 @@ struct MemberCollector: Sendable {
       sum: leases.timeToLiveSum
     )
     return [
+      MetricFamily(MetricCatalog.authRevision, Double(member.auth.revision)),
       MetricFamily(MetricCatalog.leasesGranted, Double(leases.granted)),
       MetricFamily(MetricCatalog.leasesRevoked, Double(leases.revoked)),
       MetricFamily(MetricCatalog.leasesRenewed, Double(leases.renewed)),

@@ -91,6 +91,12 @@ extension MetricCatalog {
     "When the newest compaction ended, in seconds since 1970."
   )
 
+  static let authRevision = Definition(
+    "etcd_debugging_auth_revision",
+    .gauge,
+    "How often users, roles and permissions have changed."
+  )
+
   // MARK: Leases
 
   static let leasesGranted = Definition(

@@ -9,6 +9,7 @@ struct MetricsTests {
   /// What contract/metrics.md names and this server has, with the types of etcd.
   static let types = [
     "etcd_cluster_version": "gauge",
+    "etcd_debugging_auth_revision": "gauge",
     "etcd_debugging_lease_granted_total": "counter",
     "etcd_debugging_lease_renewed_total": "counter",
     "etcd_debugging_lease_revoked_total": "counter",
