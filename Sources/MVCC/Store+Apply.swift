@@ -189,12 +189,9 @@ extension Store {
         tag: isTombstone ? 1 : 0,
         bytes: writer.bytes
       )
-    }
-    if recordsChanges {
-      let pair = mustReadPair(change.main, change.count)
-      changes.append(
-        AppliedChange(revision: revision, isTombstone: isTombstone, encoded: pair.encoded)
-      )
+      if recordsEvents {
+        events.append(revision, isTombstone: isTombstone, encoded: writer.bytes)
+      }
     }
     change.count += 1
     return size

@@ -29,15 +29,19 @@ package final class Store: @unchecked Sendable {
   var headerScratch = ByteWriter(capacity: 64)
   /// CRC32C over every change and compaction ever applied, in order.
   package internal(set) var stateHash: UInt32
-  /// Whether batches note their changes in `changes`.
-  package var recordsChanges = false
-  /// The changes of the batch that ended last, in order, if `recordsChanges`.
-  package internal(set) var changes: [AppliedChange] = []
+  /// Whether the batch at hand notes its events.
+  var recordsEvents = false
+  var events = EventWriter()
+  /// The revision after which `events` begins.
+  var eventsAfter: Int64 = 0
 
   /// The compaction whose revisions have all been removed; written by the housekeeping thread.
   let compactionFinished: Atomic<Int64>
   /// Set by housekeeping when deletions wait for a seal, cleared by the seal.
   let isFlushWanted = Atomic<Bool>(false)
+
+  /// How many want to know of events.
+  let watcherCount = Atomic<Int>(0)
 
   package let statistics = StoreStatistics()
   private let publishedCurrent: Atomic<Int64>
@@ -81,7 +85,7 @@ extension Store {
   /// Opens a batch: readers wait until `endBatch`.
   package func beginBatch() {
     lock.lockForWriting()
-    if !changes.isEmpty { changes.removeAll(keepingCapacity: true) }
+    beginEvents()
     applyReader.begin()
   }
 

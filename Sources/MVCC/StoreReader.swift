@@ -47,10 +47,19 @@ package final class StoreReader {
     return found.bytes
   }
 
-  /// Visits every stored revision up to main revision `last`, in order. Throws `.corrupt`.
-  func scan(through last: Int64, _ visit: RevisionVisitor) throws(StoreError) {
+  /// Visits every stored revision from main revision `first` up to `last`, in order. Throws
+  /// `.corrupt`.
+  func scan(
+    from first: Int64 = 0,
+    through last: Int64,
+    _ visit: RevisionVisitor
+  ) throws(StoreError) {
     do throws(StorageError) {
-      try values.scan(from: .first, through: ChangeRevision(main: last, sub: .max), visit)
+      try values.scan(
+        from: ChangeRevision(main: first, sub: 0),
+        through: ChangeRevision(main: last, sub: .max),
+        visit
+      )
     } catch {
       throw .corrupt
     }
