@@ -141,6 +141,7 @@ public final class EmbeddedMember: Sendable {
     health.setAll(.notServing)
     compaction?.cancel()
     await runtime.endWaitingCalls()
+    runtime.endWatches()
     await server.drain(timeout: .seconds(Self.drainSeconds))
     await runtime.flush()
     runtime.stop()

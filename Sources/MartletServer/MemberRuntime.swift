@@ -72,6 +72,7 @@ final class MemberRuntime: Sendable {
       logger: logger,
       outlets: ReplicaThread.Outlets(
         answers: { loops.deliver($1, to: $0) },
+        events: { loops.deliver($0) },
         reads: { loops.deliver(ready: $0, lost: $1) },
         fatal: { fatal.fail($0) }
       ),
@@ -111,6 +112,7 @@ final class MemberRuntime: Sendable {
         proposalTimeoutNanoseconds: Self.proposalTimeout(configuration.source),
         leaseSecondsMin: Self.leaseSecondsMin(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
+        watchProgressNotifyInterval: configuration.source.watchProgressNotifyInterval,
         snapshotDirectory: opened.directory.databasePath
       ),
       metrics: metrics,
@@ -196,6 +198,7 @@ final class MemberRuntime: Sendable {
     let calls = loop.calls
     calls.register(KVDispatcher(KeyValueService(loop: loop)))
     calls.register(LeaseDispatcher(LeaseKeepingService(loop: loop)))
+    calls.register(WatchDispatcher(loop.makeWatches()))
     calls.register(ClusterDispatcher(ClusterMemberService(loop: loop)))
     calls.register(AuthDispatcher(AccountService(loop: loop)))
     calls.register(MaintenanceDispatcher(StoreMaintenanceService(loop: loop)))
@@ -266,6 +269,11 @@ final class MemberRuntime: Sendable {
         continuation.resume()
       }
     }
+  }
+
+  /// Ends watch streams, which a drain would wait for in vain.
+  func endWatches() {
+    loops.endWatches()
   }
 
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.

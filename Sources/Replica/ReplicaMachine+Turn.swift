@@ -15,7 +15,9 @@ extension ReplicaMachine {
     while didWork {
       didWork = takeReady(into: &output)
       didWork = applyPending() || didWork
+      if store.hasManyEvents, let events = store.takeEvents() { output.events.append(events) }
     }
+    if let events = store.takeEvents() { output.events.append(events) }
     serveReads(into: &output)
     flushIfDue(into: &output)
     output.hasCompaction = hasNewCompaction

@@ -1,5 +1,6 @@
 package import Base
 package import Log
+package import MVCC
 package import Raft
 package import Storage
 
@@ -24,6 +25,9 @@ package struct ReplicaOutput {
 
   /// Messages to peers that may leave now.
   package var messages: [Raft.Message] = []
+
+  /// The events of what was applied, for those who watch, in order.
+  package var events: [EventBlock] = []
 
   /// Read requests that may be served now: everything up to their index is applied.
   package var readyReads: [UInt64] = []

@@ -39,30 +39,52 @@ private final class NaiveLeases: LeaseTable {
     #expect(leases.keys.isEmpty)
   }
 
-  /// The changes of a batch, in order, with the pairs as stored.
-  @Test func changesOfABatch() throws {
+  /// Events are noted while somebody watches, in order, each with its pair; a delete's has the key
+  /// and the revision.
+  @Test func eventsOfBatches() throws {
     let harness = try StoreHarness()
     try harness.put("x", "0")
-    #expect(harness.store.changes.isEmpty)
-    harness.store.recordsChanges = true
+    #expect(harness.store.takeEvents()?.count == nil)
+    #expect(harness.store.beginWatching() == Revision(2))
     _ = try harness.txn(
       Pb.TxnRequest(success: [
         Pb.RequestOp(request: .requestPut(.init(key: [97], value: [1]))),
         Pb.RequestOp(request: .requestDeleteRange(.init(key: [120]))),
       ])
     )
-    let changes = harness.store.changes
-    #expect(changes.map(\.revision) == [.init(main: 3, sub: 0), .init(main: 3, sub: 1)])
-    #expect(changes.map(\.isTombstone) == [false, true])
-    let pairs = try changes.map { try Mvccpb.KeyValue(decoding: $0.encoded) }
-    #expect(
-      pairs == [
-        .init(key: [97], createRevision: 3, modRevision: 3, version: 1, value: [1]),
-        .init(key: [120]),
-      ]
-    )
     try harness.delete("zz")
-    #expect(harness.store.changes.isEmpty)
+    try harness.put("b", "2")
+    let block = try #require(harness.store.takeEvents())
+    #expect(block.after == Revision(2) && block.through == Revision(4) && block.count == 3)
+    #expect(harness.store.takeEvents()?.count == nil)
+    try block.bytes.withUnsafeBytes { bytes in
+      var frame = EventFrame(base: try #require(bytes.baseAddress))
+      var events: [Mvccpb.Event] = []
+      var places: [String] = []
+      for position in 0..<block.count {
+        if position > 0 { frame = frame.next }
+        events.append(try Mvccpb.Event(decoding: frame.eventBytes))
+        places.append("\(frame.main).\(frame.sub) \(frame.isDelete) \([UInt8](frame.key))")
+        #expect(
+          [UInt8](frame.fieldBytes).suffix(frame.eventBytes.count) == [UInt8](frame.eventBytes)
+        )
+      }
+      #expect(places == ["3.0 false [97]", "3.1 true [120]", "4.0 false [98]"])
+      #expect(
+        events.map(\.kv) == [
+          .init(key: [97], createRevision: 3, modRevision: 3, version: 1, value: [1]),
+          .init(key: [120], modRevision: 3),
+          .init(key: [98], createRevision: 4, modRevision: 4, version: 1, value: [50]),
+        ]
+      )
+      #expect(events.map(\.type) == [.put, .delete, .put])
+    }
+    harness.store.endWatching()
+    try harness.put("b", "3")
+    #expect(harness.store.takeEvents()?.count == nil)
+    #expect(harness.store.beginWatching() == Revision(5))
+    try harness.put("b", "4")
+    #expect(harness.store.takeEvents()?.after == Revision(5))
   }
 
   @Test func statistics() throws {

@@ -26,6 +26,7 @@ final class MemberContext: Sendable {
   let settings: Settings
   let logger: Logger
   let metrics: MemberMetrics
+  let watchStatistics = WatchStatistics()
   private let stopping = Atomic<Bool>(false)
 
   /// The part of the configuration that services look at.
@@ -38,6 +39,8 @@ final class MemberContext: Sendable {
     var leaseSecondsMin: Int64
     /// As etcd reports it in Status: bytes, 0 for no limit.
     var quotaBytes: Int64
+    /// After how much silence a watch that asked for it is told of progress.
+    var watchProgressNotifyInterval: Duration
     /// Where snapshots are put together before they are sent.
     var snapshotDirectory: String
   }

@@ -26,6 +26,9 @@ final class RequestLoop: @unchecked Sendable {
     tokens: shared.tokens,
     paths: calls.methodPaths
   )
+  let watchFeed: WatchFeed
+  /// The loop's watches, from before the first request on. On the event loop only.
+  private(set) var watches: EventWatchService?
 
   private var scratch = ByteWriter(capacity: RequestLoop.scratchCapacity)
   private var proposals: ProposalBatch
@@ -55,8 +58,17 @@ final class RequestLoop: @unchecked Sendable {
     self.shared = shared
     self.calls = calls
     reader = shared.store.makeReader()
+    watchFeed = WatchFeed(eventLoop: eventLoop, statistics: shared.watchStatistics)
     proposals = ProposalBatch(epoch: shared.epoch)
     timeouts = ProposalTimeouts(timeoutNanoseconds: shared.settings.proposalTimeoutNanoseconds)
+  }
+
+  /// Makes the loop's watches. On the event loop, before the first request.
+  func makeWatches() -> EventWatchService {
+    let service = EventWatchService(loop: self)
+    watches = service
+    service.start()
+    return service
   }
 
   /// Begins to look for proposals that nobody answers. On the event loop, once.

@@ -1,4 +1,5 @@
 import Base
+import MVCC
 import NIOCore
 import Synchronization
 
@@ -22,6 +23,16 @@ final class LoopTable: Sendable {
   func deliver(_ answers: ByteBlock, to number: Int) {
     guard let loop = loops.withLock({ number < $0.count ? $0[number] : nil }) else { return }
     loop.eventLoop.execute { loop.deliver(answers) }
+  }
+
+  /// Brings a block of events to the watches of all loops.
+  func deliver(_ events: EventBlock) {
+    for loop in all { loop.watchFeed.post(events, to: loop) }
+  }
+
+  /// Has all event loops end the streams that do not end by themselves.
+  func endWatches() {
+    for loop in all { loop.eventLoop.execute { loop.watches?.endAll() } }
   }
 
   /// Tells the event loops which rounds of reads may be served and which were lost.

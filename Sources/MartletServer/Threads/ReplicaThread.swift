@@ -1,6 +1,7 @@
 import Base
 import Log
 import Logging
+import MVCC
 import Raft
 import Replica
 import Storage
@@ -25,6 +26,8 @@ final class ReplicaThread: Sendable {
   /// Where answers go: one per event loop. Called on the replica's thread.
   struct Outlets: Sendable {
     var answers: @Sendable (_ loop: Int, ByteBlock) -> Void
+    /// Events of what was applied, before the answers to it.
+    var events: @Sendable (EventBlock) -> Void
     var reads: @Sendable (_ ready: [UInt64], _ lost: [UInt64]) -> Void
     /// The member cannot go on; the text says why.
     var fatal: @Sendable (String) -> Void
@@ -209,6 +212,7 @@ private final class ReplicaLoop: @unchecked Sendable {
   private func takeOneTurn() -> Bool {
     let isIdle = !machine.hasWritesUnderWay
     let output = machine.turn()
+    for block in output.events { outlets.events(block) }
     let isDurable = isIdle && write(inline: output.writes)
     if !isDurable {
       for write in output.writes { logWriter.post(.write(write)) }

@@ -84,17 +84,24 @@ extension RPCServerLoop {
 
   /// One message of a stream, encoded already. The message is not copied.
   func send(_ id: CallID, message: SharedBytes) {
+    send(id, head: UnsafeRawBufferPointer(start: nil, count: 0), body: message)
+  }
+
+  /// One message of a stream, of two parts. The second is not copied.
+  func send(_ id: CallID, head: UnsafeRawBufferPointer, body: SharedBytes) {
     guard let slot = runningSlot(id), let connection = slot.connection, let stream = slot.stream,
       let http2 = connection.http2
     else { return }
     sendHeadersOnce(slot, http2, stream)
     http2.write(stream) { writer in
       writer.append(byte: 0)
-      writer.append(integer: UInt32(message.count).bigEndian)
+      writer.append(integer: UInt32(head.count + body.count).bigEndian)
+      writer.append(head)
     }
-    http2.write(stream, message)
-    slot.responseBytes &+= message.count + MessageReader.prefixBytes
-    tally.countSent(slot.method, bytes: message.count + MessageReader.prefixBytes)
+    http2.write(stream, body)
+    let bytes = head.count + body.count + MessageReader.prefixBytes
+    slot.responseBytes &+= bytes
+    tally.countSent(slot.method, bytes: bytes)
     touch(connection)
   }
 

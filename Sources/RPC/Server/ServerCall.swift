@@ -115,6 +115,12 @@ package struct ServerCall {
     loop.sendPart(id, part)
   }
 
+  /// Sends one message of a response stream that consists of `head` and `body`. The body is sent
+  /// without a copy, the head's bytes are copied.
+  package func send(head: UnsafeRawBufferPointer, body: SharedBytes) {
+    loop.send(id, head: head, body: body)
+  }
+
   /// Sends the response headers now rather than with the first message, so that the client knows
   /// that its stream stands.
   package func sendHeaders() {
