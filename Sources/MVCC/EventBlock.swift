@@ -13,7 +13,7 @@ package import Base
 ///     28  length of the key                 4
 ///     32  the event as field 11 of a WatchResponse, without prev_kv
 package struct EventBlock: Sendable {
-  package let bytes: SharedBytes
+  package let block: ByteBlock
   /// How many events there are.
   package let count: Int
   /// The block has every event of the revisions after `after` up to `through`, and no other.
@@ -22,8 +22,8 @@ package struct EventBlock: Sendable {
 
   static let frameBytes = 32
 
-  package init(bytes: SharedBytes, count: Int, after: Revision, through: Revision) {
-    self.bytes = bytes
+  package init(block: ByteBlock, count: Int, after: Revision, through: Revision) {
+    self.block = block
     self.count = count
     self.after = after
     self.through = through
@@ -134,7 +134,7 @@ struct EventWriter: ~Copyable {
   mutating func take(after: Int64, through: Int64) -> EventBlock {
     let next = min(max(writer.count, Self.capacityInitial), Self.capacityMax)
     let block = EventBlock(
-      bytes: SharedBytes(writer.takeBlock(nextCapacity: next)),
+      block: writer.takeBlock(nextCapacity: next),
       count: count,
       after: Revision(after),
       through: Revision(through)

@@ -25,6 +25,9 @@ struct LetterBox: ~Copyable {
 
   /// From this size on bodies are shared by reference: what the transport copies no more.
   static let sharedBytesMin = 8 << 10
+  /// From this size on one event is sent from where the block has it. For less, a slow stream would
+  /// hold the whole block for the sake of a part.
+  static let slicedBytesMin = 64 << 10
   private static let keptBytesMax = 1 << 20
 
   /// Forgets all letters.
@@ -117,10 +120,25 @@ struct LetterBox: ~Copyable {
     letters[place].count += bytes
   }
 
-  /// Makes copies, to be shared by reference, of the long ones of these letters.
-  mutating func share(_ range: Range<Int>) {
+  /// Makes the long ones of these letters such that streams share them by reference: slices of the
+  /// block, which is `block`, or copies if they go to `severalWatches`.
+  mutating func share(_ range: Range<Int>, of block: ByteBlock, severalWatches: Bool) {
     for letter in range where letters[letter].count >= Self.sharedBytesMin {
-      letters[letter].shared = SharedBytes(copying: body(letter))
+      if letters[letter].count >= Self.slicedBytesMin, let direct = letters[letter].direct,
+        let start = offset(of: direct, in: block.bytes)
+      {
+        letters[letter].shared = SharedBytes(block, start..<start + direct.count)
+      } else if severalWatches {
+        letters[letter].shared = SharedBytes(copying: body(letter))
+      }
     }
+  }
+
+  private func offset(
+    of part: UnsafeRawBufferPointer,
+    in whole: UnsafeRawBufferPointer
+  ) -> Int? {
+    guard let start = part.baseAddress, let base = whole.baseAddress else { return nil }
+    return start - base
   }
 }

@@ -50,5 +50,5 @@ struct RecentBlocks {
     return blocks[low...]
   }
 
-  private static func size(_ block: EventBlock) -> Int { block.bytes.count + overheadBytes }
+  private static func size(_ block: EventBlock) -> Int { block.block.count + overheadBytes }
 }

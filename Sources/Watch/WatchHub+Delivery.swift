@@ -46,15 +46,14 @@ extension WatchHub {
   /// `audience`; to the level ones when there are none in it.
   func give(_ block: EventBlock, above main: Int64, to audience: Watcher.Flags) {
     headRevision = 0
-    block.bytes.withUnsafeBytes { bytes in
-      match(bytes, block.count, above: main)
-      for span in touched {
-        let first = index.spans[span].firstHit
-        index.spans[span].firstHit = nowhere
-        index.spans[span].lastHit = nowhere
-        offer(first, to: audience, watching: span)
-      }
+    match(block.block.bytes, block.count, above: main)
+    for span in touched {
+      let first = index.spans[span].firstHit
+      index.spans[span].firstHit = nowhere
+      index.spans[span].lastHit = nowhere
+      offer(first, of: block.block, to: audience, watching: span)
     }
+    withExtendedLifetime(block) {}
     touched.removeAll(keepingCapacity: true)
     hits.removeAll(keepingCapacity: hits.capacity < Self.keptHitsMax)
   }
@@ -82,7 +81,12 @@ extension WatchHub {
     }
   }
 
-  private func offer(_ firstHit: Int32, to audience: Watcher.Flags, watching span: Int32) {
+  private func offer(
+    _ firstHit: Int32,
+    of block: ByteBlock,
+    to audience: Watcher.Flags,
+    watching span: Int32
+  ) {
     let firstMain = hits[Int(firstHit)].frame.main
     let isAlone = watchers[index.spans[span].head].spanNext == nowhere
     var place = index.spans[span].head
@@ -101,7 +105,7 @@ extension WatchHub {
           send(known, to: place)
         } else {
           let made = write(firstHit, from: firstMain, form)
-          if !isAlone { letters.share(made) }
+          letters.share(made, of: block, severalWatches: !isAlone)
           letters.note(made, as: form)
           send(made, to: place)
         }

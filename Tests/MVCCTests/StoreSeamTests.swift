@@ -57,7 +57,7 @@ private final class NaiveLeases: LeaseTable {
     let block = try #require(harness.store.takeEvents())
     #expect(block.after == Revision(2) && block.through == Revision(4) && block.count == 3)
     #expect(harness.store.takeEvents()?.count == nil)
-    try block.bytes.withUnsafeBytes { bytes in
+    try SharedBytes(block.block).withUnsafeBytes { bytes in
       var frame = EventFrame(base: try #require(bytes.baseAddress))
       var events: [Mvccpb.Event] = []
       var places: [String] = []

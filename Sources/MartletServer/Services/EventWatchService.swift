@@ -159,48 +159,9 @@ final class EventWatchService: WatchService, @unchecked Sendable {
 
   private func tellStatistics() {
     guard hub.counts != told else { return }
+    output.streamCount = hub.counts.streams
     statistics.add(hub.counts, since: told)
     told = hub.counts
-  }
-}
-
-/// Sends a hub's responses on their calls.
-final class WatchCallOutput: WatchOutput {
-  private let loop: RequestLoop
-  var becameWritable: (CallID) -> Void = { _ in }
-
-  init(loop: RequestLoop) {
-    self.loop = loop
-  }
-
-  var header: ResponseHeader { loop.header }
-
-  func isWritable(_ stream: UInt64) -> Bool {
-    loop.calls.call(CallID(rawValue: stream))?.isWritable ?? false
-  }
-
-  func notifyWhenWritable(_ stream: UInt64) {
-    loop.calls.call(CallID(rawValue: stream))?.whenWritable { [loop, self] call in
-      let id = call.id
-      // Later: the connection is in the middle of writing.
-      nonisolated(unsafe) let output = self
-      loop.eventLoop.execute { output.becameWritable(id) }
-    }
-  }
-
-  func send(
-    _ stream: UInt64,
-    _ head: UnsafeRawBufferPointer,
-    _ body: UnsafeRawBufferPointer
-  ) {
-    loop.calls.call(CallID(rawValue: stream))?.send { writer in
-      writer.append(head)
-      writer.append(body)
-    }
-  }
-
-  func send(_ stream: UInt64, _ head: UnsafeRawBufferPointer, shared body: SharedBytes) {
-    loop.calls.call(CallID(rawValue: stream))?.send(head: head, body: body)
   }
 }
 

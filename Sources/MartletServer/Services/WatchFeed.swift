@@ -30,7 +30,7 @@ final class WatchFeed: Sendable {
   /// Sends a block on its way to the watches of `loop`, whose feed this is. On the replica's thread.
   func post(_ block: EventBlock, to loop: RequestLoop) {
     guard isWanted.load(ordering: .sequentiallyConsistent) else { return }
-    let bytes = block.bytes.count
+    let bytes = block.block.count
     guard pendingBytes.load(ordering: .relaxed) + bytes <= Self.pendingBytesMax else {
       return postNotice(loop)
     }
