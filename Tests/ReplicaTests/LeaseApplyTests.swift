@@ -73,14 +73,24 @@ struct LeaseApplyTests {
     put("e")
     call(.deleteRange, Etcdserverpb.DeleteRangeRequest(key: Array("b".utf8)))
     #expect(keys(on: 7) == ["a", "c"])
-    member.store.recordsChanges = true
     let before = member.store.currentRevision
     call(.leaseRevoke, Etcdserverpb.LeaseRevokeRequest(id: 7))
-    #expect(member.store.changes.map(\.isTombstone) == [true, true])
-    #expect(
-      member.store.changes.map(\.revision)
-        == [0, 1].map { ChangeRevision(main: before.next.rawValue, sub: $0) }
-    )
+    let store = member.store
+    guard
+      case .events(let block) = store.run(
+        EventScan(from: before.next),
+        reader: store.makeReader()
+      )
+    else {
+      Issue.record("the revocation's revision cannot be read")
+      return
+    }
+    #expect(block.count == 2)
+    var frame = EventFrame(base: try #require(block.block.bytes.baseAddress))
+    for sub in 0..<UInt32(2) {
+      #expect(frame.isDelete && frame.main == before.next.rawValue && frame.sub == sub)
+      frame = frame.next
+    }
     let answer = try #require(member.answers.last?.message)
     let revoked = try Etcdserverpb.LeaseRevokeResponse(decoding: answer)
     #expect(revoked.header?.revision == before.next.rawValue)

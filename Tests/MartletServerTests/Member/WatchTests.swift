@@ -1,5 +1,6 @@
 import Base
 import MartletServer
+import NIOCore
 import Proto
 import RPC
 import Testing
@@ -110,8 +111,9 @@ struct WatchTests {
     let first = try await WatchCall(member)
     await first.create("a", from: 2)
     #expect(try await first.events(4).map { $0.kv?.modRevision } == [2, 3, 4, 5])
-    await member.stop()
+    await member.member.stop()
     await expectFailure(.unavailable, "etcdserver: server stopped") { _ = try await first.next() }
+    await member.client.shutdown()
     member = try await TestMember.start(in: folder)
     for number in 6...8 { _ = try await member.kv.put(.init("a", "\(number)")) }
     let second = try await WatchCall(member)
