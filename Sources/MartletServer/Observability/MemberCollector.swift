@@ -17,7 +17,8 @@ struct MemberCollector: Sendable {
   let loops: LoopTable
 
   func families() async -> [MetricFamily] {
-    serverFamilies + storeFamilies + leaseAndAuthFamilies + Self.callFamilies(await counters())
+    serverFamilies + storeFamilies + watchFamilies + leaseAndAuthFamilies
+      + Self.callFamilies(await counters())
   }
 
   private var serverFamilies: [MetricFamily] {
@@ -72,6 +73,17 @@ struct MemberCollector: Sendable {
       MetricFamily(MetricCatalog.fileBytes, Double(base.bytesOnDisk)),
       MetricFamily(MetricCatalog.fileBytesInUse, Double(base.bytesInUse)),
       MetricFamily(MetricCatalog.openReads, Double(base.openReads)),
+    ]
+  }
+
+  private var watchFamilies: [MetricFamily] {
+    let watches = member.watchStatistics
+    return [
+      MetricFamily(MetricCatalog.watchers, Double(watches.watchers)),
+      MetricFamily(MetricCatalog.watchStreams, Double(watches.streams)),
+      MetricFamily(MetricCatalog.slowWatchers, Double(watches.slowWatchers)),
+      MetricFamily(MetricCatalog.watchEvents, Double(watches.eventsTotal)),
+      MetricFamily(MetricCatalog.pendingWatchEvents, Double(watches.pendingEvents)),
     ]
   }
 
