@@ -42,8 +42,8 @@ def parse(text: str) -> dict:
                 rest = rest[label.end():]
             name = match.group(1)
             kind = families[current]["type"]
-            names = [current] if kind != "histogram" else [
-                f"{current}_{end}" for end in ("bucket", "sum", "count")]
+            ends = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count")}
+            names = [current + end for end in ends.get(kind, ("",))]
             assert name in names, f"{line} is not of {current}"
             key = (name, tuple(sorted(labels.items())))
             assert key not in seen, f"{line} twice"
