@@ -67,10 +67,11 @@ final class EventWatchService: WatchService, @unchecked Sendable {
     guard let stream = streams[call.id] else { return }
     switch request.view.requestUnion {
     case .createRequest(let create):
-      if let refusal = refusal(create, call) {
-        hub.refuse(.other(refusal), on: stream)
+      let demand = WatchDemand(create)
+      if let refusal = refusal(demand, call) {
+        hub.refuse(.other(refusal.codeAndText.1), on: stream)
       } else {
-        hub.create(WatchDemand(create), on: stream)
+        hub.create(demand, on: stream)
       }
     case .cancelRequest(let cancel):
       hub.cancel(cancel.watchID, on: stream)
@@ -82,12 +83,9 @@ final class EventWatchService: WatchService, @unchecked Sendable {
     work()
   }
 
-  /// Here a watch is admitted or refused: why it may not be, as the client is to read it, or nil.
-  private func refusal(
-    _ request: Etcdserverpb.WatchCreateRequest.View,
-    _ call: ServerCall
-  ) -> String? {
-    nil
+  /// Here a watch is admitted or refused: why its user may not read what it asks for, or nil.
+  private func refusal(_ demand: WatchDemand, _ call: ServerCall) -> RequestError? {
+    loop.readRefusal(call, demand.key, demand.rangeEnd)
   }
 
   /// The client will ask for nothing more; its watches go on until it ends the call, as with etcd.
