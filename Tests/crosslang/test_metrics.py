@@ -15,7 +15,6 @@ LEFT_OUT = re.compile(
     r"|etcd_debugging_disk_backend_commit_(rebalance|spill|write)_duration_seconds$"
     # Older names of metrics that exist without `debugging`, gone with 3.5.
     r"|etcd_debugging_mvcc_(put_total|delete_total|txn_total|db_total_size_in_bytes)$)")
-# Helpers of other rooms bring these; what is missing yet is not compared.
 SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(,|$)')
 
