@@ -542,3 +542,33 @@ def test_many_connections_at_once(files):
         for thread in threads:
             thread.join()
         assert not failures
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_common_name_is_the_user(kind, files):
+    """Without a token, and only with --client-cert-auth; a token goes before the certificate."""
+    with TLSMember(kind, files, mutual(files), files.alice) as running:
+        for command in ["user add root:pw", "user add alice:pw", "user add bob:pw", "role add a",
+                        "role add b", "role grant-permission a readwrite a",
+                        "role grant-permission b readwrite b", "user grant-role alice a",
+                        "user grant-role bob b", "user grant-role root root"]:
+            running.ctl(*command.split())
+        running.ctl("auth", "enable")
+        assert running.ctl("put", "a", "1").stdout == "OK\n"
+        assert "permission denied" in running.ctl("put", "b", "1", check=False).stderr
+        assert "permission denied" in running.ctl("user", "list", check=False).stderr
+        assert running.ctl("--user=bob:pw", "put", "b", "1").stdout == "OK\n"
+        assert "permission denied" in running.ctl("--user=bob:pw", "put", "a", "1",
+                                                  check=False).stderr
+        # A name that is no user's, and none at all.
+        for name, common_name in [("carol", "carol"), ("nameless", "")]:
+            other = running.files.ca.issue(name, common_name=common_name)
+            assert running.ctl("get", "a", client=other, check=False).returncode != 0
+        running.ctl("--user=root:pw", "auth", "disable")
+        assert running.ctl("put", "b", "1").stdout == "OK\n"
+    with TLSMember(kind, files, [f"--trusted-ca-file={files.ca.certificate}"],
+                   files.alice) as running:
+        for command in ["user add root:pw", "user add alice:pw", "user grant-role root root",
+                        "user grant-role alice root", "auth enable"]:
+            running.ctl(*command.split())
+        assert running.ctl("put", "a", "1", check=False).returncode != 0
