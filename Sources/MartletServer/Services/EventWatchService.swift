@@ -69,7 +69,7 @@ final class EventWatchService: WatchService, @unchecked Sendable {
     case .createRequest(let create):
       let demand = WatchDemand(create)
       if let refusal = refusal(demand, call) {
-        hub.refuse(.other(refusal.codeAndText.1), on: stream)
+        hub.refuse(.other(Self.reason(refusal)), on: stream)
       } else {
         hub.create(demand, on: stream)
       }
@@ -86,6 +86,13 @@ final class EventWatchService: WatchService, @unchecked Sendable {
   /// Here a watch is admitted or refused: why its user may not read what it asks for, or nil.
   private func refusal(_ demand: WatchDemand, _ call: ServerCall) -> RequestError? {
     loop.readRefusal(call, demand.key, demand.rangeEnd)
+  }
+
+  /// An error as gRPC for Go prints it: clients compare it with theirs, to see whether a new token
+  /// would help.
+  private static func reason(_ error: RequestError) -> String {
+    let (code, text) = error.codeAndText
+    return "rpc error: code = \(code.name) desc = \(text)"
   }
 
   /// The client will ask for nothing more; its watches go on until it ends the call, as with etcd.
