@@ -23,7 +23,8 @@ extension Store {
     )
     try context.evaluate(request)
     var step = 0
-    try checkWrites(request, &step)
+    var deletedFrom: UnsafeRawBufferPointer?
+    try checkWrites(request, &step, &deletedFrom)
     step = 0
     try context.checkRanges(request, &step)
     step = 0
@@ -73,19 +74,31 @@ extension Store {
   }
 
   /// Checks the puts of the branches taken, as far as that needs state.
+  ///
+  /// A put that keeps the value or lease of its key fails where an earlier operation of the txn
+  /// deletes the key. Only "from key on" can: what other intervals delete and the txn puts is
+  /// refused before. `deletedFrom` is the lowest start of such deletes so far. (etcd panics here.)
   private func checkWrites(
     _ request: Etcdserverpb.TxnRequest.View,
-    _ step: inout Int
+    _ step: inout Int,
+    _ deletedFrom: inout UnsafeRawBufferPointer?
   ) throws(StoreError) {
     let branch = applyReader.txnPath[step] ? request.success : request.failure
     step += 1
     for operation in branch {
       switch operation.request {
       case .requestPut(let put):
-        if put.ignoreValue || put.ignoreLease { try checkExists(put.key) }
+        if put.ignoreValue || put.ignoreLease {
+          if let deletedFrom, compareKeys(put.key, deletedFrom) >= 0 { throw .keyNotFound }
+          try checkExists(put.key)
+        }
         if put.lease != 0 { try checkLease(put.lease) }
-      case .requestTxn(let nested): try checkWrites(nested, &step)
-      case .requestRange, .requestDeleteRange, nil: continue
+      case .requestDeleteRange(let delete):
+        guard delete.rangeEnd.count == 1, delete.rangeEnd[0] == 0 else { continue }
+        if let lowest = deletedFrom, compareKeys(lowest, delete.key) <= 0 { continue }
+        deletedFrom = delete.key
+      case .requestTxn(let nested): try checkWrites(nested, &step, &deletedFrom)
+      case .requestRange, nil: continue
       }
     }
   }

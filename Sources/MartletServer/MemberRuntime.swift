@@ -55,7 +55,10 @@ final class MemberRuntime: Sendable {
     let status = PublishedStatus(members: opened.machine.members)
     let auth = PublishedAuth(opened.machine.auth)
     opened.machine.authChanged = { auth.publish($0) }
-    let (loops, fatal, gate) = (LoopTable(), FailureLatch(), AdmissionGate())
+    let (loops, fatal, gate) = (
+      LoopTable(), FailureLatch(),
+      AdmissionGate(bytesMax: configuration.source.limits.proposalBytesMax)
+    )
     let metrics = MemberMetrics()
     opened.machine.meter =
       ApplyReporter(
@@ -103,8 +106,12 @@ final class MemberRuntime: Sendable {
       ),
       gate: gate,
       quota: StoreQuota(bytesMax: configuration.quotaBytes, storage: storage),
-      responses: ResponseBudget(),
-      readers: ReaderPool(store: store, threadCount: Self.readerThreads),
+      responses: ResponseBudget(bytesMax: configuration.source.limits.responseBytesMax),
+      readers: ReaderPool(
+        store: store,
+        threadCount: Self.readerThreads,
+        waitingMax: configuration.source.limits.readerJobsMax
+      ),
       replica: replica,
       settings: MemberContext.Settings(
         requestBytesMax: configuration.source.maxRequestBytes,
@@ -113,6 +120,7 @@ final class MemberRuntime: Sendable {
         leaseSecondsMin: Self.leaseSecondsMin(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
         watchProgressNotifyInterval: configuration.source.watchProgressNotifyInterval,
+        limits: configuration.source.limits,
         snapshotDirectory: opened.directory.databasePath
       ),
       metrics: metrics,
@@ -228,6 +236,7 @@ final class MemberRuntime: Sendable {
     configuration.concurrentStreamsMax = UInt32(
       min(source.maxConcurrentStreams, Int(configuration.concurrentStreamsMax))
     )
+    configuration.bufferedBytesPerConnectionMax = source.limits.connectionBufferedBytesMax
     configuration.keepaliveMinTime = TimeAmount(source.grpcKeepAliveMinTime)
     configuration.keepaliveInterval = Self.timeAmount(source.grpcKeepAliveInterval)
     configuration.keepaliveTimeout = Self.timeAmount(source.grpcKeepAliveTimeout)

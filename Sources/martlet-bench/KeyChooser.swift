@@ -31,19 +31,31 @@ struct KeyChooser {
 
   /// Calls `body` with the next key.
   mutating func withNextKey(_ body: (UnsafeRawBufferPointer) -> Void) {
-    var number: Int
+    let number: Int
     if isSequential {
       number = next % options.keySpaceSize
       next += stride
     } else {
       number = Int(random() % UInt64(options.keySpaceSize))
     }
+    Self.write(number, into: &key)
+    key.withUnsafeBytes(body)
+  }
+
+  /// The key of a number.
+  static func key(_ number: Int, bytes: Int) -> [UInt8] {
+    var key = [UInt8](repeating: 0, count: bytes)
+    write(number, into: &key)
+    return key
+  }
+
+  private static func write(_ number: Int, into key: inout [UInt8]) {
+    var rest = number
     var place = key.count - 1
     while place >= 0 {
-      key[place] = UInt8(ascii: "0") + UInt8(number % 10)
-      number /= 10
+      key[place] = UInt8(ascii: "0") + UInt8(rest % 10)
+      rest /= 10
       place -= 1
     }
-    key.withUnsafeBytes(body)
   }
 }

@@ -43,7 +43,9 @@ struct LoadOptions: ParsableArguments {
   }
 
   /// The servers' addresses.
-  func addresses() throws -> [RPCAddress] {
+  func addresses() throws -> [RPCAddress] { try Self.addresses(endpoints) }
+
+  static func addresses(_ endpoints: String) throws -> [RPCAddress] {
     try endpoints.split(separator: ",").map { endpoint in
       let scheme = ["http://", "https://"].first { endpoint.hasPrefix($0) } ?? ""
       let text = endpoint.dropFirst(scheme.count)

@@ -34,14 +34,19 @@ struct LoadResult: Sendable {
 
   /// The report as one line of JSON.
   var json: String {
-    var latency = [#""mean":\#(Self.format(latencies.mean / 1000))"#]
-    for percentile in Self.percentiles {
+    #"{"succeeded":\#(succeeded),"failed":\#(failures),"seconds":\#(Self.format(seconds)),"#
+      + #""rate":\#(Self.format(rate)),"latencyMilliseconds":\#(Self.json(latencies))}"#
+  }
+
+  /// A histogram of microseconds as a JSON object of milliseconds.
+  static func json(_ latencies: Histogram<UInt64>) -> String {
+    var latency = [#""mean":\#(format(latencies.mean / 1000))"#]
+    for percentile in percentiles {
       let value = Double(latencies.valueAtPercentile(percentile.value)) / 1000
-      latency.append(#""\#(percentile.name)":\#(Self.format(value))"#)
+      latency.append(#""\#(percentile.name)":\#(format(value))"#)
     }
-    latency.append(#""max":\#(Self.format(Double(latencies.max) / 1000))"#)
-    return #"{"succeeded":\#(succeeded),"failed":\#(failures),"seconds":\#(Self.format(seconds)),"#
-      + #""rate":\#(Self.format(rate)),"latencyMilliseconds":{\#(latency.joined(separator: ","))}}"#
+    latency.append(#""max":\#(format(Double(latencies.max) / 1000))"#)
+    return "{\(latency.joined(separator: ","))}"
   }
 
   /// The report for people.
@@ -49,20 +54,27 @@ struct LoadResult: Sendable {
     var lines = [
       "\(succeeded) calls in \(Self.format(seconds)) s: \(Self.format(rate)) a second"
     ]
-    lines.append("latency: mean \(Self.format(latencies.mean / 1000)) ms")
-    for percentile in Self.percentiles {
-      let value = Double(latencies.valueAtPercentile(percentile.value)) / 1000
-      lines.append("  \(percentile.value) %: \(Self.format(value)) ms")
-    }
-    lines.append("  slowest: \(Self.format(Double(latencies.max) / 1000)) ms")
+    lines.append("latency:")
+    lines += Self.lines(latencies)
     for (kind, count) in failureKinds.sorted(by: { $0.key < $1.key }) {
       lines.append("failed \(count) times: \(kind)")
     }
     return lines.joined(separator: "\n")
   }
 
+  /// A histogram of microseconds for people.
+  static func lines(_ latencies: Histogram<UInt64>) -> [String] {
+    var lines = ["  mean: \(format(latencies.mean / 1000)) ms"]
+    for percentile in percentiles {
+      let value = Double(latencies.valueAtPercentile(percentile.value)) / 1000
+      lines.append("  \(percentile.value) %: \(format(value)) ms")
+    }
+    lines.append("  slowest: \(format(Double(latencies.max) / 1000)) ms")
+    return lines
+  }
+
   /// Three digits after the point.
-  private static func format(_ value: Double) -> String {
+  static func format(_ value: Double) -> String {
     guard value.isFinite else { return "0" }
     return String((value * 1000).rounded() / 1000)
   }

@@ -12,7 +12,10 @@ struct MartletBench: AsyncParsableCommand {
       Without --rate each client makes its next call when the last one is answered. With it, calls \
       start at that rate whatever the server does, and latency counts from when a call was due.
       """,
-    subcommands: [Put.self, Range.self, TxnPut.self, TxnMixed.self, STM.self]
+    subcommands: [
+      Put.self, Range.self, TxnPut.self, TxnMixed.self, STM.self, Watch.self, WatchLatency.self,
+      LeaseKeepAlive.self,
+    ]
   )
 
   /// Runs a load on as many event loops as asked for and prints the report.

@@ -159,7 +159,8 @@ extension NaiveStore {
     do {
       var path = evaluate(request)
       let full = path
-      try checkPuts(request, &path)
+      var deleted: Set<[UInt8]> = []
+      try checkPuts(request, &path, &deleted)
       path = full
       try checkRanges(request, &path)
       path = full
@@ -188,14 +189,21 @@ extension NaiveStore {
     succeeded ? request.success : request.failure
   }
 
-  private func checkPuts(_ request: Pb.TxnRequest, _ path: inout [Bool]) throws {
+  /// `deleted`: the keys that operations before have deleted.
+  private func checkPuts(
+    _ request: Pb.TxnRequest,
+    _ path: inout [Bool],
+    _ deleted: inout Set<[UInt8]>
+  ) throws {
     for operation in branch(request, path.removeFirst()) {
       switch operation.request {
       case .requestPut(let put):
-        let exists = !pairs(put.key, [], at: current).isEmpty
+        let exists = !pairs(put.key, [], at: current).isEmpty && !deleted.contains(put.key)
         if (put.ignoreValue || put.ignoreLease) && !exists { throw StoreError.keyNotFound }
         if put.lease != 0 { throw StoreError.leaseNotFound }
-      case .requestTxn(let nested): try checkPuts(nested, &path)
+      case .requestDeleteRange(let delete):
+        deleted.formUnion(pairs(delete.key, delete.rangeEnd, at: current).map(\.key))
+      case .requestTxn(let nested): try checkPuts(nested, &path, &deleted)
       default: continue
       }
     }

@@ -309,6 +309,31 @@ import Testing
     #expect(try harness.range("a").count == 0)
   }
 
+  @Test func aPutThatKeepsWhatItsTxnDeletedFails() throws {
+    let harness = try StoreHarness()
+    for key in ["a", "m", "z"] { try harness.put(key, "1") }
+    func delete(from key: String) -> Pb.RequestOp {
+      Pb.RequestOp(request: .requestDeleteRange(.init(key: bytes(key), rangeEnd: [0])))
+    }
+    let keep = Pb.RequestOp(
+      request: .requestPut(Pb.PutRequest(key: bytes("m"), ignoreValue: true))
+    )
+    let nested = Pb.RequestOp(request: .requestTxn(Pb.TxnRequest(success: [keep])))
+    for operations in [
+      [delete(from: "m"), keep], [delete(from: "b"), nested],
+      [delete(from: "z"), delete(from: "a"), keep],
+    ] {
+      #expect(throws: StoreError.keyNotFound) {
+        try harness.txn(Pb.TxnRequest(success: operations))
+      }
+    }
+    #expect(try harness.range("a", "zz").kvs.map(\.version) == [1, 1, 1])
+    _ = try harness.txn(Pb.TxnRequest(success: [delete(from: "n"), keep]))
+    #expect(try harness.range("a", "zz").kvs.map(\.version) == [1, 2])
+    _ = try harness.txn(Pb.TxnRequest(success: [keep, delete(from: "b")]))
+    #expect(try harness.range("a", "zz").kvs.map(\.key) == [bytes("a")])
+  }
+
   // MARK: Compact
 
   @Test func compactionBounds() throws {

@@ -113,6 +113,13 @@ GOALS = {
     "one client, put, ms": "0.6", "p99 of puts at half of etcd's peak, ms": "0.5",
     "list of 100k keys, unary, ms": "0.3", "list of 100k keys, extra memory, MB": "0.1",
     "1M keys, resident, MB": "0.5", "1M keys, restart to healthy, s": "0.5",
+    "1,000 watchers on one key, events/s": "5",
+    "10 slow of 1,010 watchers on one key, events/s": "5",
+    "watch latency p99 under write load, ms": "0.5",
+    "keepalives, calls/s": "5",
+    "100k watchers on their own keys, resident, MB": "0.5",
+    "idle connection with a watch, kB": "0.5", "idle watch stream, kB": "0.5",
+    "idle watch, B": "0.5",
 }
 
 
@@ -207,9 +214,114 @@ def memory_and_restart(table, sizes):
             table.add("1M keys, resident after restart, MB", kind, member.resident_bytes() / 1e6)
 
 
-SMOKE = {"calls": 5_000, "single": 200, "seconds": 1, "listed": 5_000, "keys": 10_000, "settle": 0}
+class Held:
+    """Watches that stand while the block runs, made by martlet-bench."""
+
+    def __init__(self, member, *arguments):
+        binary = os.path.join(os.path.dirname(harness.martlet_binary()), "martlet-bench")
+        self.process = subprocess.Popen(
+            [binary, "watch", "--hold", *arguments, f"--endpoints={member.endpoint}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"martlet-bench watch --hold: exit {self.process.wait()}")
+        self.watchers = json.loads(line)["watchers"]
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def watching(table, sizes, rounds):
+    """Events delivered, alone, beside slow readers and under a load of writes."""
+    one_key = ["--connections=10", "--streams=100", "--watchers-per-stream=10",
+               "--put-clients=8", "--val-size=64"]
+    for _ in range(rounds):
+        for kind in KINDS:
+            with harness.Member(kind) as member:
+                puts = f"--total={sizes['watched_puts'] * (1 if kind == 'etcd' else 4)}"
+                bench(member, "watch", *one_key, f"--total={sizes['watched_puts'] // 5 + 1}")
+                report = bench(member, "watch", *one_key, puts)
+                table.add("1,000 watchers on one key, events/s", kind, report["eventRate"])
+                table.add("1,000 watchers on one key, puts/s", kind, report["putRate"])
+                report = bench(member, "watch", *one_key, puts, "--slow-streams=10")
+                table.add("10 slow of 1,010 watchers on one key, events/s", kind,
+                          report["eventRate"])
+                loading = background_puts(member, sizes)
+                report = bench(
+                    member, "watch-latency", "--connections=10", "--streams=100",
+                    "--put-rate=100", f"--total={sizes['seconds'] * 100}", "--put-clients=100")
+                loading.wait(600)
+                table.add("watch latency p99 under write load, ms", kind,
+                          report["latencyMilliseconds"]["p99"])
+                report = bench(
+                    member, "watch", "--connections=10", "--streams=100", "--put-clients=64",
+                    f"--watchers-per-stream={sizes['watchers'] // 100}",
+                    f"--watched-keys={sizes['watchers']}", f"--total={sizes['distinct_puts']}")
+                table.add("100k watchers on their own keys, puts/s", kind, report["putRate"])
+                table.add("100k watchers on their own keys, event p99, ms", kind,
+                          report["latencyMilliseconds"]["p99"])
+
+
+def background_puts(member, sizes):
+    """A load of writes at a quarter of what etcd takes, on keys that nobody watches."""
+    binary = os.path.join(os.path.dirname(harness.martlet_binary()), "martlet-bench")
+    rate = sizes["load_rate"]
+    return subprocess.Popen(
+        [binary, "put", f"--rate={rate}", f"--total={int(rate * (sizes['seconds'] + 1))}",
+         "--connections=8", "--clients=512", "--key-size=32", "--val-size=256",
+         "--key-space-size=100000", f"--endpoints={member.endpoint}"],
+        stdout=subprocess.DEVNULL)
+
+
+def renewals(table, sizes, rounds):
+    """Keepalives, each client on a stream of its own."""
+    for _ in range(rounds):
+        for kind in KINDS:
+            with harness.Member(kind) as member:
+                report = bench(
+                    member, "lease-keepalive", "--connections=16", "--clients=512",
+                    "--leases=10000", f"--total={sizes['calls']}")
+                table.add("keepalives, calls/s", kind, report["rate"])
+                table.add("keepalives, p99, ms", kind, report["latencyMilliseconds"]["p99"])
+
+
+def idle(table, sizes):
+    """What a connection, a stream and a watch cost while nothing happens."""
+    count = sizes["idle"]
+    shapes = [
+        ("idle connection with a watch, kB", 1e3, count,
+         [f"--connections={count}", f"--streams={count}"]),
+        ("idle watch stream, kB", 1e3, 5 * count, ["--connections=10", f"--streams={5 * count}"]),
+        ("idle watch, B", 1, sizes["watchers"],
+         ["--streams=10", f"--watchers-per-stream={sizes['watchers'] // 10}"]),
+    ]
+    for row, unit, number_of, arguments in shapes:
+        for kind in KINDS:
+            with harness.Member(kind) as member:
+                with Held(member, "--watched-keys=10"):
+                    before = member.resident_bytes()
+                    with Held(member, f"--watched-keys={number_of}", *arguments) as held:
+                        time.sleep(sizes["settle"] / 2)
+                        after = member.resident_bytes()
+                        assert held.watchers == number_of
+                table.add(row, kind, (after - before) / number_of / unit)
+                if row == "idle watch, B":
+                    table.add("100k watchers on their own keys, resident, MB", kind, after / 1e6)
+
+
+SMOKE = {"calls": 5_000, "single": 200, "seconds": 1, "listed": 5_000, "keys": 10_000, "settle": 0,
+         "watched_puts": 50, "distinct_puts": 500, "watchers": 2_000, "idle": 100,
+         "load_rate": 500}
 FULL = {"calls": 200_000, "single": 5_000, "seconds": 10, "listed": 100_000, "keys": 1_000_000,
-        "settle": 8}
+        "settle": 8, "watched_puts": 2_000, "distinct_puts": 50_000, "watchers": 100_000,
+        "idle": 1_000, "load_rate": 5_000}
+
+
+PARTS = ["throughput", "latency", "listing", "memory", "watch", "lease", "idle"]
 
 
 def main():
@@ -217,10 +329,10 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--only", choices=["throughput", "latency", "listing", "memory"], action="append")
+        "--only", choices=PARTS, action="append")
     options = parser.parse_args()
     sizes, rounds = (SMOKE, 1) if options.smoke else (FULL, options.rounds)
-    chosen = options.only or ["throughput", "latency", "listing", "memory"]
+    chosen = options.only or PARTS
     table = Table()
     peak = 2_000 if options.smoke else 40_000
     if "throughput" in chosen:
@@ -231,6 +343,12 @@ def main():
         listing(table, sizes, rounds)
     if "memory" in chosen:
         memory_and_restart(table, sizes)
+    if "watch" in chosen:
+        watching(table, sizes, rounds)
+    if "lease" in chosen:
+        renewals(table, sizes, rounds)
+    if "idle" in chosen:
+        idle(table, sizes)
     table.print(GOALS)
 
 

@@ -10,6 +10,8 @@ public struct ServerConfiguration: Hashable, Sendable {
   /// Where the member keeps its data. Empty: `<name>.etcd` in the working directory.
   public var dataDirectory = ""
   /// Applied entries between two snapshots of the log; 0 means the default.
+  /// No flag: only tests have reasons to change these.
+  package var limits = OverloadLimits()
   public var snapshotCount = Self.snapshotCountDefault
   /// Entries that stay in the log behind a snapshot, for members that lag.
   public var snapshotCatchUpEntries = 5000

@@ -6,7 +6,7 @@ final class AdmissionGate: Sendable {
   private let bytesWaiting = Atomic<Int>(0)
   private let bytesMax: Int
 
-  init(bytesMax: Int = 64 << 20) {
+  init(bytesMax: Int) {
     self.bytesMax = bytesMax
   }
 

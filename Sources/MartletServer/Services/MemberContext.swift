@@ -41,6 +41,7 @@ final class MemberContext: Sendable {
     var quotaBytes: Int64
     /// After how much silence a watch that asked for it is told of progress.
     var watchProgressNotifyInterval: Duration
+    var limits: OverloadLimits
     /// Where snapshots are put together before they are sent.
     var snapshotDirectory: String
   }

@@ -87,7 +87,8 @@ final class PumpedStream: @unchecked Sendable {
       var length: Int?
       var step = makeNext(reader, &piece) { length = $0 }
       if let stamp, stamp != loop.shared.auth.stamp { step = .failed(RPCStatus(.oldAuthRevision)) }
-      let bytes = SharedBytes(piece.takeBlock())
+      let hold = loop.shared.responses.hold(piece.count)
+      let bytes = SharedBytes(piece.takeBlock(nextCapacity: 0, owner: hold))
       let announced = length
       let outcome = step
       loop.withCall(call) { self.send(bytes, announced, outcome, $0) }

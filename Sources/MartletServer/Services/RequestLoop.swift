@@ -33,6 +33,7 @@ final class RequestLoop: @unchecked Sendable {
   private var scratch = ByteWriter(capacity: RequestLoop.scratchCapacity)
   private var proposals: ProposalBatch
   private var isHandOverScheduled = false
+  private let limits: OverloadLimits
   private var reads = ReadQueue()
   private var timeouts: ProposalTimeouts
   /// Streams that wait for answers to proposals.
@@ -44,11 +45,6 @@ final class RequestLoop: @unchecked Sendable {
   private static let timeoutCheckInterval = TimeAmount.milliseconds(500)
   /// Answers longer than this are handed on without a copy.
   private static let copiedAnswerBytesMax = 32 << 10
-  /// Proposals of this loop that may wait for their answers; more are refused at once.
-  static let proposalsUnansweredMax = 32_768
-  /// Reads of this loop that may wait for their moment, and what their requests may weigh together.
-  static let readsWaitingMax = 32_768
-  static let readsWaitingBytesMax = 64 << 20
   /// A batch is handed over early when it holds this much.
   private static let proposalBytesMax = 1 << 20
 
@@ -60,6 +56,7 @@ final class RequestLoop: @unchecked Sendable {
     reader = shared.store.makeReader()
     watchFeed = WatchFeed(eventLoop: eventLoop, statistics: shared.watchStatistics)
     proposals = ProposalBatch(epoch: shared.epoch)
+    limits = shared.settings.limits
     timeouts = ProposalTimeouts(timeoutNanoseconds: shared.settings.proposalTimeoutNanoseconds)
   }
 
@@ -114,7 +111,8 @@ final class RequestLoop: @unchecked Sendable {
     _ request: UnsafeRawBufferPointer,
     _ call: ServerCall
   ) {
-    guard shared.gate.isOpen, timeouts.unanswered < Self.proposalsUnansweredMax else {
+    guard shared.gate.isOpen, timeouts.unanswered + proposals.count < limits.proposalsUnansweredMax
+    else {
       return call.finish(RPCStatus(.tooManyRequests))
     }
     let proposer: Proposer?
@@ -217,7 +215,7 @@ final class RequestLoop: @unchecked Sendable {
     _ call: ServerCall,
     since stamp: PublishedAuth.Stamp? = nil
   ) {
-    guard reads.count < Self.readsWaitingMax, reads.byteCount < Self.readsWaitingBytesMax else {
+    guard reads.count < limits.readsWaitingMax, reads.byteCount < limits.readsWaitingBytesMax else {
       return call.finish(RPCStatus(.tooManyRequests))
     }
     guard reads.append(request, call.id, stamp, now: MonotonicTime.now) else { return }
@@ -285,7 +283,9 @@ final class RequestLoop: @unchecked Sendable {
     _ call: ServerCall,
     since stamp: PublishedAuth.Stamp? = nil
   ) {
-    guard shared.readers.hasRoom else { return call.finish(RPCStatus(.tooManyRequests)) }
+    guard shared.readers.hasRoom, shared.responses.isOpen else {
+      return call.finish(RPCStatus(.tooManyRequests))
+    }
     let id = call.id
     if case .range(let bytes) = request {
       let range = RangeAnswer(bytes, shared)

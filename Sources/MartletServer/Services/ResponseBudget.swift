@@ -7,7 +7,7 @@ final class ResponseBudget: Sendable {
   private let bytesHeld = Atomic<Int>(0)
   private let bytesMax: Int
 
-  init(bytesMax: Int = 512 << 20) {
+  init(bytesMax: Int) {
     self.bytesMax = bytesMax
   }
 

@@ -13,9 +13,12 @@ final class ReaderPool: Sendable {
 
   private let mailbox = Mailbox<Job>()
   private let waiting = Counting()
+  /// How many jobs may wait. What a job holds is bounded by the size of its request.
+  private let waitingMax: Int
   private let threads: [WorkerThread]
 
-  init(store: Store, threadCount: Int) {
+  init(store: Store, threadCount: Int, waitingMax: Int) {
+    self.waitingMax = waitingMax
     let (mailbox, waiting) = (mailbox, waiting)
     threads = (0..<threadCount).map { number in
       WorkerThread(name: "martlet-read-\(number)") {
@@ -29,12 +32,9 @@ final class ReaderPool: Sendable {
     }
   }
 
-  /// How many jobs may wait. What a job holds is bounded by the size of its request.
-  static let waitingMax = 8192
-
   /// Whether another job may be taken from a client. Streams under way go on regardless: they are
   /// one job each.
-  var hasRoom: Bool { waiting.count.load(ordering: .relaxed) < Self.waitingMax }
+  var hasRoom: Bool { waiting.count.load(ordering: .relaxed) < waitingMax }
 
   /// Returns false when the pool has stopped.
   @discardableResult

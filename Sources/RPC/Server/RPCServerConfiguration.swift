@@ -7,6 +7,8 @@ package struct RPCServerConfiguration: Sendable {
   package var messageBytesMax = 1_572_864 + (512 << 10)
   /// The most bytes of unfinished messages that one connection may have us hold.
   package var partialBytesPerConnectionMax = 64 << 20
+  /// The most bytes of answers that one connection may leave unread; its further calls are refused.
+  package var bufferedBytesPerConnectionMax = 64 << 20
   /// The most calls that one connection may have open at a time.
   package var concurrentStreamsMax: UInt32 = 16_384
   /// How many bytes of a stream may wait for a slow reader before `isWritable` is false, and before

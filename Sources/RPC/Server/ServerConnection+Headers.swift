@@ -161,6 +161,10 @@ extension ServerConnection {
       return .internal("malformed grpc-timeout: \(text)")
     }
     if slot.method < 0 { return unknownMethod(slot) }
+    if let http2, http2.bufferedBytes > loop.configuration.bufferedBytesPerConnectionMax {
+      // In etcd's words, so that its clients know what it is.
+      return .resourceExhausted("etcdserver: too many requests")
+    }
     return nil
   }
 

@@ -1,0 +1,199 @@
+import Base
+import HTTP2
+import MartletServer
+import NIOCore
+import NIOPosix
+import Proto
+import RPC
+import Testing
+
+@Suite("A running member under more load than it takes")
+struct OverloadTests {
+  static let tooMany = "etcdserver: too many requests"
+
+  /// Makes so many calls at once; returns how many succeeded, all others being refused for load.
+  static func flood(
+    _ count: Int,
+    _ call: @escaping @Sendable (Int) async throws -> Void
+  ) async -> Int {
+    await withTaskGroup(of: Bool.self) { tasks in
+      for number in 0..<count {
+        tasks.addTask {
+          do {
+            try await call(number)
+            return true
+          } catch let error as RPCError {
+            #expect(error.code == .resourceExhausted && error.status.message == tooMany)
+            return false
+          } catch {
+            Issue.record("\(error)")
+            return false
+          }
+        }
+      }
+      return await tasks.reduce(0) { $0 + ($1 ? 1 : 0) }
+    }
+  }
+
+  @Test("proposals beyond the bound are refused, and none of those is applied")
+  func proposals() async throws {
+    try await withMember { configuration in
+      configuration.limits.proposalsUnansweredMax = 4
+    } _: { member in
+      var succeeded = 0
+      var rounds = 0
+      // How many meet in one tick is the machine's affair.
+      repeat {
+        rounds += 1
+        succeeded += await Self.flood(500) { number in
+          _ = try await member.kv.put(.init("k-\(number)", "v"))
+        }
+      } while succeeded == rounds * 500 && rounds < 20
+      #expect(succeeded >= 4 && succeeded < rounds * 500, "\(succeeded) in \(rounds) rounds")
+      let revision = try await member.kv.range(.init("k")).header?.revision
+      #expect(revision == Int64(1 + succeeded))
+      for number in 0..<20 { _ = try await member.kv.put(.init("after", "\(number)")) }
+    }
+  }
+
+  @Test("a member that takes no load still raises its own alarm")
+  func ownProposals() async throws {
+    try await withMember { configuration in
+      configuration.limits.proposalBytesMax = 0
+      configuration.limits.proposalsUnansweredMax = 0
+      configuration.quotaBackendBytes = 1
+    } _: { member in
+      await expectFailure(.resourceExhausted, Self.tooMany) {
+        _ = try await member.kv.deleteRange(.init(key: Array("a".utf8)))
+      }
+      await expectFailure(.resourceExhausted, "etcdserver: mvcc: database space exceeded") {
+        _ = try await member.kv.put(.init("a", "1"))
+      }
+      var errors: [String] = []
+      for _ in 0..<10_000 where errors.isEmpty {
+        errors = try await member.maintenance.status(.init()).errors
+      }
+      #expect(errors.count == 1)
+    }
+  }
+
+  @Test("long reads beyond the pool's queue are refused, others go on")
+  func longReads() async throws {
+    try await withMember { configuration in
+      configuration.limits.readerJobsMax = 2
+    } _: { member in
+      try await Self.putMany(member, count: 1200, valueBytes: 10)
+      var succeeded = 0
+      var rounds = 0
+      repeat {
+        rounds += 1
+        succeeded += await Self.flood(200) { _ in
+          let answer = try await member.kv.range(.all)
+          #expect(answer.count == 1200)
+        }
+      } while succeeded == rounds * 200 && rounds < 20
+      #expect(succeeded >= 1 && succeeded < rounds * 200, "\(succeeded) in \(rounds) rounds")
+      #expect(try await member.kv.range(.init("k-7")).count == 1)
+      #expect(try await member.kv.range(.all).count == 1200)
+    }
+  }
+
+  private static func putMany(_ member: TestMember, count: Int, valueBytes: Int) async throws {
+    let value = [UInt8](repeating: 7, count: valueBytes)
+    let stepCount = min(100, (1 << 20) / valueBytes)
+    for start in stride(from: 0, to: count, by: stepCount) {
+      let puts = (start..<min(start + stepCount, count)).map { number in
+        Etcdserverpb.RequestOp(
+          request: .requestPut(.init(key: Array("k-\(number)".utf8), value: value))
+        )
+      }
+      _ = try await member.kv.txn(.init(success: puts))
+    }
+  }
+
+  @Test(
+    "answers that nobody reads fill their bound and not the memory",
+    arguments: [[50, 64 << 10, 50], [10, 1 << 10, 3000]]
+  )
+  func unreadAnswers(_ load: [Int]) async throws {
+    let (keys, valueBytes, calls) = (load[0], load[1], load[2])
+    try await withMember { configuration in
+      configuration.limits.responseBytesMax = 4 << 20
+      configuration.limits.connectionBufferedBytesMax = 1 << 20
+    } _: { member in
+      try await Self.putMany(member, count: keys, valueBytes: valueBytes)
+      let reader = UnreadingClient()
+      try await reader.connect(port: member.port)
+      // Its windows are full long before all of it could be sent.
+      try await reader.start(calls, Etcdserverpb.RangeRequest.all.encoded())
+      let refused = try await reader.ends(.resourceExhausted)
+      #expect(refused > 0)
+      if keys == 50 {
+        await expectFailure(.resourceExhausted, Self.tooMany) {
+          _ = try await member.kv.range(.all)
+        }
+      } else {
+        // One connection's sloth is not another's.
+        #expect(try await member.kv.range(.all).count == 10)
+      }
+      await reader.close()
+      var recovered = false
+      for _ in 0..<10_000 where !recovered {
+        recovered = (try? await member.kv.range(.all)) != nil
+      }
+      #expect(recovered)
+    }
+  }
+}
+
+/// A client that asks and does not read: its streams are held back by flow control.
+private final class UnreadingClient: ClientCallDelegate, @unchecked Sendable {
+  // Confined to the event loop, `connect` and what awaits apart.
+  private let eventLoop = TestMember.group.next()
+  private var connection: ClientLoopConnection?
+  private var refused = 0
+  private var answered = 0
+
+  func connect(port: Int) async throws {
+    let connection = try await ClientLoopConnection.connect(
+      to: .host("127.0.0.1", port: port),
+      on: eventLoop,
+      delegate: self
+    ).get()
+    try await eventLoop.submit { self.connection = connection }.get()
+  }
+
+  /// Makes so many calls, and takes none of what comes back.
+  func start(_ count: Int, _ request: [UInt8]) async throws {
+    try await eventLoop.submit {
+      let headers = RequestHeaders.block(path: "/etcdserverpb.KV/Range", authority: "test")
+      for number in 0..<count {
+        guard let call = self.connection?.start(headers: headers, token: number) else { continue }
+        self.connection?.setPaused(call, true)
+        request.withUnsafeBytes { self.connection?.send(call, $0) }
+        self.connection?.halfClose(call)
+      }
+      self.connection?.flush()
+    }.get()
+  }
+
+  /// Waits until calls were refused, some seconds at most; returns how many.
+  func ends(_ code: RPCCode) async throws -> Int {
+    for _ in 0..<400 {
+      let count = try await eventLoop.submit { self.refused }.get()
+      if count > 0 { return count }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    return 0
+  }
+
+  func close() async {
+    try? await eventLoop.submit { self.connection?.closeNow() }.get()
+  }
+
+  func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) { answered += 1 }
+
+  func callEnded(_ token: Int, _ end: CallEnd) {
+    if end.status.code == .resourceExhausted { refused += 1 }
+  }
+}
