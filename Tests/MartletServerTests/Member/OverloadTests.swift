@@ -139,9 +139,13 @@ struct OverloadTests {
     } _: { member in
       try await Self.putMany(member, count: 10, valueBytes: 2 << 10)
       let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-      let reader = UnreadingClient(group: group, stopsReading: true)
+      let reader = UnreadingClient(group: group)
       try await reader.connect(port: member.port)
-      // More than the buffers of two sockets hold.
+      // Once the server's settings have come, more streams than 100 may be open.
+      try await reader.start(1, Etcdserverpb.RangeRequest.all.encoded())
+      try await reader.waitForEnd()
+      // More than the windows and the buffers of two sockets hold.
+      reader.stopReading()
       try await reader.start(3000, Etcdserverpb.RangeRequest.all.encoded())
       #expect(try await Self.refusals(of: member) > 0)
       #expect(try await member.kv.range(.all).count == 10)
@@ -179,14 +183,24 @@ struct OverloadTests {
 private final class UnreadingClient: ClientCallDelegate, @unchecked Sendable {
   // Confined to the event loop, `connect` and what awaits apart.
   private let eventLoop: any EventLoop
-  private let stopsReading: Bool
-  private let isReleased = Atomic<Bool>(false)
+  private let isStopped = Atomic<Bool>(false)
+  private var ended = 0
   private var connection: ClientLoopConnection?
 
-  /// With `stopsReading`, the first answer stops the whole event loop until `close`.
-  init(group: MultiThreadedEventLoopGroup, stopsReading: Bool = false) {
+  init(group: MultiThreadedEventLoopGroup) {
     eventLoop = group.next()
-    self.stopsReading = stopsReading
+  }
+
+  /// From now on an answer stops the whole event loop until `close`.
+  func stopReading() {
+    isStopped.store(true, ordering: .relaxed)
+  }
+
+  /// Waits for the end of a call.
+  func waitForEnd() async throws {
+    while try await eventLoop.submit({ self.ended }).get() == 0 {
+      try await Task.sleep(for: .milliseconds(1))
+    }
   }
 
   func connect(port: Int) async throws {
@@ -213,13 +227,13 @@ private final class UnreadingClient: ClientCallDelegate, @unchecked Sendable {
   }
 
   func close() async {
-    isReleased.store(true, ordering: .relaxed)
+    isStopped.store(false, ordering: .relaxed)
     try? await eventLoop.submit { self.connection?.closeNow() }.get()
   }
 
   func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) {
-    while stopsReading && !isReleased.load(ordering: .relaxed) { usleep(1000) }
+    while isStopped.load(ordering: .relaxed) { usleep(1000) }
   }
 
-  func callEnded(_ token: Int, _ end: CallEnd) {}
+  func callEnded(_ token: Int, _ end: CallEnd) { ended += 1 }
 }
