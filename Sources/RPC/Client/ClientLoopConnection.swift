@@ -16,7 +16,7 @@ package struct RPCClientConfiguration: Sendable {
   package var inputBufferedBytesMax = 256 << 10
   /// What the server may send before we consume some, where it is not HTTP/2's usual.
   var connectionWindowBytes: UInt32?
-  var streamWindowBytes: UInt32?
+  package var streamWindowBytes: UInt32?
   /// `:scheme` is `https`; the encryption itself is `setup`'s part.
   package var isSecure = false
   /// `:authority`, when it is not the address.
