@@ -165,3 +165,34 @@ def test_flags():
         assert ask({"Host": "good.com", "Origin": "http://a.b:80"}) == (200, "http://a.b:80")
     with harness.Member("martlet", ["--enable-grpc-gateway=false"]) as member:
         assert post(member, "/v3/kv/range", {"key": "AA=="})[0] in (404, 405)
+
+
+def test_watch(both):
+    """History and new events as lines; the stream outlives the request's body."""
+    lines = []
+    for member in both:
+        post(member, "/v3/kv/put", {"key": "dw==", "value": "MQ=="})
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection.request(
+            "POST", "/v3/watch", '{"create_request":{"key":"dw==","start_revision":1}}')
+        answer = connection.getresponse()
+        mine = [answer.readline(), answer.readline()]
+        post(member, "/v3/kv/put", {"key": "dw==", "value": "Mg=="})
+        mine.append(answer.readline())
+        connection.close()
+        lines.append([plain(json.loads(line)["result"]) for line in mine])
+    assert lines[0] == lines[1]
+    assert len(lines[0][2]["events"]) == 1
+
+
+def test_watch_cancel_and_faults(both):
+    lines = []
+    for member in both:
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection.request(
+            "POST", "/v3/watch", '{"create_request":{"key":"dw=="}} {"cancel_request":{}}')
+        answer = connection.getresponse()
+        lines.append([plain(json.loads(answer.readline())) for _ in range(2)])
+        connection.close()
+    assert lines[0] == lines[1]
+    same(both, "/v3/watch", "{bad")

@@ -1,3 +1,4 @@
+import MartletServer
 import NIOCore
 import Proto
 import RPC
