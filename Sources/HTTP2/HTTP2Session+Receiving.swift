@@ -8,6 +8,7 @@ extension HTTP2Session {
     let id = headers.pointee.hd.stream_id
     if headers.pointee.cat == NGHTTP2_HCAT_REQUEST {
       let state = openStream(id)
+      controlFrames.give(configuration.floodLimits.controlFramesPerStream)
       nghttp2_session_set_stream_user_data(handle, id, state)
       current = state
     } else if let state = find(id) {

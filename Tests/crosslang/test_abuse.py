@@ -237,7 +237,7 @@ def test_flood_of_creates_whose_answers_are_not_read(server, key):
     stop = threading.Event()
 
     def creates():
-        while sent[0] < 200_000 and not stop.is_set():
+        while sent[0] < 60_000 and not stop.is_set():
             sent[0] += 1
             yield pb.WatchRequest(create_request=pb.WatchCreateRequest(
                 key=key + b"%d" % sent[0], range_end=key + b"%d" % (sent[0] + 1)))
@@ -246,7 +246,7 @@ def test_flood_of_creates_whose_answers_are_not_read(server, key):
         call = server.watch.Watch(creates(), timeout=300)
         # Either all are taken, or the server takes no more before its answers are.
         seen, still = -1, 0
-        while sent[0] < 200_000 and still < 20:
+        while sent[0] < 60_000 and still < 20:
             still = still + 1 if sent[0] == seen else 0
             seen = sent[0]
             time.sleep(0.1)
@@ -343,14 +343,14 @@ def test_flood_of_keep_alives_that_are_not_read(server):
     pb, stop = server.pb, threading.Event()
 
     def requests():
-        while sent[0] < 150_000 and not stop.is_set():
+        while sent[0] < 60_000 and not stop.is_set():
             sent[0] += 1
             yield pb.LeaseKeepAliveRequest(ID=lease)
 
     with Beside(server):
         call = server.lease.LeaseKeepAlive(requests(), timeout=300)
         seen, still = -1, 0
-        while sent[0] < 150_000 and still < 20:
+        while sent[0] < 60_000 and still < 20:
             still = still + 1 if sent[0] == seen else 0
             seen = sent[0]
             time.sleep(0.1)
