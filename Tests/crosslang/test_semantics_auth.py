@@ -307,7 +307,8 @@ def test_no_token_and_bad_tokens(realm, key):
     assert failure(get, realm.pb.RangeRequest(key=key, serializable=True)) == NO_USER_NAME
     good = realm.root.token
     forged = [good[:-1], good[:3] + "x" + good[4:], "x", "", ".", "a.b.c", "x" * 6000,
-              good.split(".")[0], good.split(".")[0] + ".1", "Basic cm9vdDpyb290"]
+              good.split(".")[0], good.split(".")[0] + ".0", "Basic cm9vdDpyb290"]
+    forged = [token for token in forged if token != good]
     for token in forged:
         assert failure(get, request, metadata=[("token", token)]) == BAD_TOKEN, token
         assert failure(get, request, metadata=[("authorization", token)]) == BAD_TOKEN, token
