@@ -120,11 +120,18 @@ class Member:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def resident_bytes(self) -> int:
+        return self._status_bytes("VmRSS")
+
+    def anonymous_bytes(self) -> int:
+        """Resident memory without the pages of mapped files, which the kernel may drop."""
+        return self._status_bytes("RssAnon")
+
+    def _status_bytes(self, name: str) -> int:
         with open(f"/proc/{self.process.pid}/status") as file:
             for line in file:
-                if line.startswith("VmRSS:"):
+                if line.startswith(name + ":"):
                     return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {name}")
 
     def __enter__(self) -> "Member":
         return self.start()
