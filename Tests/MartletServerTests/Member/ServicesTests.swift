@@ -107,11 +107,6 @@ struct ServicesTests {
     try await withMember { member in
       let client = member.client
       await expectFailure(.unimplemented) {
-        let call = try await WatchClient(client).watch()
-        await call.send(.init())
-        for try await _ in call.responses {}
-      }
-      await expectFailure(.unimplemented) {
         _ = try await member.cluster.memberAdd(.init(peerURLs: ["http://a:1"]))
       }
       _ = try await member.kv.put(.init("a", "1"))
