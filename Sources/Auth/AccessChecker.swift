@@ -23,6 +23,18 @@ package struct AccessChecker {
     return try access(ofUser: caller.name)
   }
 
+  /// What a caller may do where no keys are looked at: later changes of users and roles do not
+  /// matter, so that an administrator's own, one after the other, do not shut each other out. A
+  /// caller who was established before the user got the present password, or before authentication
+  /// was last turned off, is one of the past all the same.
+  package mutating func managementAccess(of caller: Caller) throws(AuthError) -> UserAccess {
+    let access = try access(ofUser: caller.name)
+    guard let user = state.user(caller.name),
+      caller.revision >= user.credentialRevision, caller.revision >= state.disableRevision
+    else { throw .oldRevision }
+    return access
+  }
+
   /// The same by name alone. Throws `.userEmpty` or `.permissionDenied`.
   package mutating func access(ofUser name: AuthName) throws(AuthError) -> UserAccess {
     if name.isEmpty { throw .userEmpty }
@@ -33,8 +45,8 @@ package struct AccessChecker {
     return access
   }
 
-  /// Throws, as `access(ofUser:)` does or `.permissionDenied`, unless the user may do everything.
-  package mutating func requireRoot(_ name: AuthName) throws(AuthError) {
-    guard try access(ofUser: name).isRoot else { throw .permissionDenied }
+  /// Throws, as `managementAccess` does or `.permissionDenied`, unless the user may do everything.
+  package mutating func requireRoot(_ caller: Caller) throws(AuthError) {
+    guard try managementAccess(of: caller).isRoot else { throw .permissionDenied }
   }
 }

@@ -31,22 +31,22 @@ extension ReplicaMachine {
       guard access.isRoot || permits(operation, request, access) else { throw .permissionDenied }
     case .compaction, .leaseGrant, .leaseCheckpoint:
       // A checkpoint comes of a renewal, which is any user's.
-      _ = try access.access(ofUser: caller.name)
+      _ = try access.managementAccess(of: caller)
     case .alarm:
       let alarm = try? Etcdserverpb.AlarmRequest(decoding: request.request)
       if alarm?.action == .get {
-        _ = try access.access(ofUser: caller.name)
+        _ = try access.managementAccess(of: caller)
       } else {
-        try access.requireRoot(caller.name)
+        try access.requireRoot(caller)
       }
     case .leaseUpkeep, .downgradeInfoSet, .clusterMemberAttributes:
-      try access.requireRoot(caller.name)
+      try access.requireRoot(caller)
     case .authEnable, .authDisable, .authUserAdd, .authUserDelete, .authUserChangePassword,
       .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,
       .authRoleGrantPermission, .authRoleRevokePermission:
       // Not of the caller's revision: an administrator's own changes, one after the other without
       // a pause, must not shut each other out.
-      try access.requireRoot(caller.name)
+      try access.requireRoot(caller)
     }
   }
 

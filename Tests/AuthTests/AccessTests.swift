@@ -17,10 +17,23 @@ struct AccessTests {
     #expect(error(Caller(name: bytes("u"), revision: now + 1)) == .oldRevision)
     #expect(error(Caller(name: bytes("x"), revision: now)) == .permissionDenied)
     #expect(error(Caller(name: bytes("u"), revision: now)) == nil)
-    #expect(
-      failure { () throws(AuthError) in try checker.requireRoot(bytes("u")) } == .permissionDenied
-    )
-    #expect(failure { () throws(AuthError) in try checker.requireRoot(AuthState.root) } == nil)
+    func rootError(_ caller: Caller) -> AuthError? {
+      failure { () throws(AuthError) in try checker.requireRoot(caller) }
+    }
+    #expect(rootError(.nobody) == .userEmpty)
+    #expect(rootError(Caller(name: bytes("u"), revision: now)) == .permissionDenied)
+    #expect(rootError(Caller(name: AuthState.root, revision: now)) == nil)
+    #expect(rootError(Caller(name: AuthState.root, revision: now - 1)) == nil)
+    // With a token of before its password, or of before authentication was turned off, not even root.
+    try state.changePassword(AuthState.root, passwordHash: bytes("other"))
+    checker.update(state)
+    #expect(rootError(Caller(name: AuthState.root, revision: now)) == .oldRevision)
+    let later = state.revision
+    #expect(rootError(Caller(name: AuthState.root, revision: later)) == nil)
+    state.disable()
+    try state.enable()
+    checker.update(state)
+    #expect(rootError(Caller(name: AuthState.root, revision: later)) == .oldRevision)
   }
 
   @Test("what was worked out for a user is forgotten with the state that it came from")

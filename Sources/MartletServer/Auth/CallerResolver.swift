@@ -44,10 +44,9 @@ final class CallerResolver {
     if need == .anybody { return nil }
     do throws(RequestError) {
       let caller = try resolve(call)
-      // By name alone: the revision is looked at where keys are, so that an administrator's own
-      // changes, one after the other with one signed token, do not shut each other out.
+      // The exact revision is looked at where keys are.
       let access = try Self.rethrowing { () throws(AuthError) in
-        try checker.access(ofUser: caller.name)
+        try checker.managementAccess(of: caller)
       }
       if need == .root && !access.isRoot { throw .permissionDenied }
       return nil
