@@ -1,4 +1,4 @@
-package import Glibc
+import Base
 package import Logging
 
 /// Turns log events into lines; no I/O.
@@ -100,17 +100,15 @@ package enum LogText {
   }
 
   /// UTC with milliseconds, as zap writes it: `2026-11-23T19:26:07.472Z`.
-  package static func timestamp(_ time: timespec) -> String {
-    var seconds = time.tv_sec
-    var parts = tm()
-    gmtime_r(&seconds, &parts)
-    let date = "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-    let clock = "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
-    let milliseconds = String(1000 + time.tv_nsec / 1_000_000).dropFirst()
+  package static func timestamp(nanosecondsSince1970 time: Int64) -> String {
+    let parts = SystemTime.utc(secondsSince1970: time / 1_000_000_000)
+    let date = "\(parts.year)-\(two(parts.month))-\(two(parts.day))"
+    let clock = "\(two(parts.hour)):\(two(parts.minute)):\(two(parts.second))"
+    let milliseconds = String(1000 + time % 1_000_000_000 / 1_000_000).dropFirst()
     return "\(date)T\(clock).\(milliseconds)Z"
   }
 
-  private static func two(_ value: Int32) -> String {
+  private static func two(_ value: Int) -> String {
     value < 10 ? "0\(value)" : String(value)
   }
 }

@@ -1,4 +1,4 @@
-import Glibc
+import Base
 package import Logging
 
 /// Writes log events as lines of JSON or text to the outputs of a sink.
@@ -48,9 +48,7 @@ package struct ServerLogHandler: LogHandler {
     }
     if let more = event.metadata { fields.merge(more) { _, new in new } }
     if let error = event.error { fields["error"] = .string("\(error)") }
-    var now = timespec()
-    clock_gettime(CLOCK_REALTIME, &now)
-    let time = LogText.timestamp(now)
+    let time = LogText.timestamp(nanosecondsSince1970: SystemTime.wallNanoseconds)
     let level = LogSettings.name(of: event.level)
     switch format {
     case .json:

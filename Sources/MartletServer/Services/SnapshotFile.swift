@@ -37,9 +37,8 @@ final class SnapshotFile: @unchecked Sendable {
     let code = errno
     unlink(path)
     guard descriptor >= 0 else { throw .open(errno: code) }
-    var status = stat()
-    fstat(descriptor, &status)
-    totalBytes = Int(status.st_size)
+    totalBytes = lseek(descriptor, 0, SEEK_END)
+    lseek(descriptor, 0, SEEK_SET)
   }
 
   deinit {

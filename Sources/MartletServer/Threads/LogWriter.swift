@@ -98,7 +98,7 @@ private final class LogWriterWorker: Sendable {
   private let isGivingUp = Atomic<Bool>(false)
 
   /// How long to wait before trying a refusing disk again.
-  private static let retryNanoseconds = 250_000_000
+  private static let retryMicroseconds: UInt32 = 250_000
 
   init(
     log: SegmentedLog<PosixFileSystem>,
@@ -164,8 +164,7 @@ private final class LogWriterWorker: Sendable {
         if !isStalled { report(.stalled(error)) }
         isStalled = true
         if isGivingUp.load(ordering: .relaxed) { return }
-        var pause = timespec(tv_sec: 0, tv_nsec: Self.retryNanoseconds)
-        nanosleep(&pause, nil)
+        usleep(Self.retryMicroseconds)
       }
     }
   }

@@ -1,3 +1,4 @@
+import Base
 import Glibc
 
 extension Duration {
@@ -13,9 +14,7 @@ struct MonotonicTime: Comparable, Sendable {
   var nanoseconds: UInt64
 
   static var now: MonotonicTime {
-    var time = Glibc.timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return MonotonicTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+    MonotonicTime(nanoseconds: SystemTime.monotonicNanoseconds)
   }
 
   static func < (left: MonotonicTime, right: MonotonicTime) -> Bool {
@@ -31,10 +30,5 @@ struct MonotonicTime: Comparable, Sendable {
     nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0
   }
 
-  var timespec: Glibc.timespec {
-    Glibc.timespec(
-      tv_sec: Int(nanoseconds / 1_000_000_000),
-      tv_nsec: Int(nanoseconds % 1_000_000_000)
-    )
-  }
+  var timespec: Glibc.timespec { SystemTime.timespec(nanoseconds: nanoseconds) }
 }

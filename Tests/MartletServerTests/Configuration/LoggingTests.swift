@@ -68,10 +68,10 @@ struct LogTextTests {
   @Test("timestamps")
   func timestamps() {
     #expect(
-      LogText.timestamp(timespec(tv_sec: 1_795_462_161, tv_nsec: 7_999_999))
+      LogText.timestamp(nanosecondsSince1970: 1_795_462_161_007_999_999)
         == "2026-11-23T19:29:21.007Z"
     )
-    #expect(LogText.timestamp(timespec(tv_sec: 0, tv_nsec: 0)) == "1970-01-01T00:00:00.000Z")
+    #expect(LogText.timestamp(nanosecondsSince1970: 0) == "1970-01-01T00:00:00.000Z")
   }
 }
 

@@ -130,19 +130,48 @@ struct OverloadTests {
     }
   }
 
+  @Test("a connection that leaves its answers unread is refused, others are not")
+  func unreadConnection() async throws {
+    try await withMember { configuration in
+      configuration.limits.connectionBufferedBytesMax = 1 << 20
+    } _: { member in
+      try await Self.putMany(member, count: 10, valueBytes: 2 << 10)
+      let reader = UnreadingClient(group: TestMember.group)
+      try await reader.connect(port: member.port, windowBytes: 1024)
+      // More than 100 streams may be open once the server's settings have come.
+      try await reader.start(1, Etcdserverpb.RangeRequest("none").encoded())
+      try await reader.waitForEnd()
+      try await reader.start(300, Etcdserverpb.RangeRequest.all.encoded())
+      // A client may send the heads of all calls before the first request: none is late then.
+      var refused = 0
+      for _ in 0..<500 where refused == 0 {
+        try await reader.start(1, Etcdserverpb.RangeRequest.all.encoded())
+        refused = try await Self.refusalCount(of: member)
+      }
+      #expect(refused > 0)
+      #expect(try await member.kv.range(.all).count == 10)
+      await reader.close()
+      try await Self.checkRecovery(of: member)
+    }
+  }
+
   /// How many ranges the member has refused for load; looks for some seconds until there are any.
   private static func refusals(of member: TestMember) async throws -> Int {
     for _ in 0..<500 {
-      let page = try await HTTPExchange.get("/metrics", port: member.port).body
-      let lines = page.split(separator: "\n").filter {
-        $0.hasPrefix("grpc_server_handled_total") && $0.contains("\"Range\"")
-          && $0.contains("\"ResourceExhausted\"")
-      }
-      let count = lines.compactMap { Int($0.split(separator: " ").last ?? "") }.reduce(0, +)
+      let count = try await refusalCount(of: member)
       if count > 0 { return count }
       try await Task.sleep(for: .milliseconds(10))
     }
     return 0
+  }
+
+  private static func refusalCount(of member: TestMember) async throws -> Int {
+    let page = try await HTTPExchange.get("/metrics", port: member.port).body
+    let lines = page.split(separator: "\n").filter {
+      $0.hasPrefix("grpc_server_handled_total") && $0.contains("\"Range\"")
+        && $0.contains("\"ResourceExhausted\"")
+    }
+    return lines.compactMap { Int($0.split(separator: " ").last ?? "") }.reduce(0, +)
   }
 
   private static func checkRecovery(of member: TestMember) async throws {
