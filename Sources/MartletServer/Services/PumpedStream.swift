@@ -107,10 +107,11 @@ final class PumpedStream: @unchecked Sendable {
     }
     if case .last = step { return finish(call, .ok) }
     guard !call.isWritable else { return makePiece() }
-    stall = loop.eventLoop.scheduleTask(in: Self.stallMax) { [self] in
-      guard let call = loop.calls.call(self.call) else { return }
-      isDropped.set()
-      finish(call, RPCStatus(.deadlineExceeded, "martlet: the client has stopped reading"))
+    // Only the call's own callback keeps the stream: with the call goes the revision that it holds.
+    stall = loop.eventLoop.scheduleTask(in: Self.stallMax) { [weak self] in
+      guard let self, let call = self.loop.calls.call(self.call) else { return }
+      self.isDropped.set()
+      self.finish(call, RPCStatus(.deadlineExceeded, "martlet: the client has stopped reading"))
     }
     call.whenWritable { _ in
       self.stall?.cancel()
