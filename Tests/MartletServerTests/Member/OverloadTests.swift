@@ -130,6 +130,25 @@ struct OverloadTests {
     }
   }
 
+  @Test("a long list that is taken back half read holds no compaction up")
+  func cancelledLongRead() async throws {
+    try await withMember { member in
+      try await Self.putMany(member, count: 1500, valueBytes: 2 << 10)
+      let reader = UnreadingClient(group: TestMember.group)
+      try await reader.connect(port: member.port, windowBytes: 1024)
+      try await reader.start(1, Etcdserverpb.RangeRequest.all.encoded())
+      // The answer has begun, so its revision is held, and cannot go on.
+      while try await Self.count("grpc_server_msg_sent_total", of: member) == 0 {
+        try await Task.sleep(for: .milliseconds(2))
+      }
+      await reader.close()
+      var request = Etcdserverpb.CompactionRequest()
+      request.revision = try #require(try await member.kv.range(.init("none")).header?.revision)
+      request.physical = true
+      _ = try await member.kv.compact(request)
+    }
+  }
+
   @Test("a connection that leaves its answers unread is refused, others are not")
   func unreadConnection() async throws {
     try await withMember { configuration in
@@ -163,6 +182,15 @@ struct OverloadTests {
       try await Task.sleep(for: .milliseconds(10))
     }
     return 0
+  }
+
+  /// The value of a counter of the method Range.
+  private static func count(_ name: String, of member: TestMember) async throws -> Int {
+    let page = try await HTTPExchange.get("/metrics", port: member.port).body
+    let lines = page.split(separator: "\n").filter {
+      $0.hasPrefix(name) && $0.contains("\"Range\"")
+    }
+    return lines.compactMap { Int($0.split(separator: " ").last ?? "") }.reduce(0, +)
   }
 
   private static func refusalCount(of member: TestMember) async throws -> Int {
