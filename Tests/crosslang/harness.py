@@ -33,9 +33,13 @@ def free_port() -> int:
 class Member:
     """One server process in a temporary directory of its own."""
 
-    def __init__(self, kind: str, flags: list[str] | None = None, data_dir: str | None = None):
+    def __init__(self, kind: str, flags: list[str] | None = None, data_dir: str | None = None,
+                 name: str = "m1"):
         self.kind = kind
+        self.name = name
         self.flags = flags or []
+        # What --initial-cluster says; this member alone when it is None.
+        self.initial_cluster: str | None = None
         self.owns_directory = data_dir is None
         self.directory = data_dir or tempfile.mkdtemp(prefix=f"martlet-test-{kind}-")
         self.port = free_port()
@@ -51,19 +55,23 @@ class Member:
     def log_path(self) -> str:
         return os.path.join(self.directory, self.log_name)
 
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
     def command(self) -> list[str]:
         binary = martlet_binary() if self.kind == "martlet" else "/usr/bin/etcd"
-        peer = f"http://127.0.0.1:{self.peer_port}"
+        peer = self.peer_url
         client = f"http://127.0.0.1:{self.port}"
         return [
             binary,
-            "--name=m1",
+            f"--name={self.name}",
             f"--data-dir={self.directory}/data",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=m1={peer}",
+            f"--initial-cluster={self.initial_cluster or f'{self.name}={peer}'}",
             *self.flags,
         ]
 
@@ -138,6 +146,92 @@ class Member:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+class Cluster:
+    """Members named m1, m2, ... in processes of their own, founded together."""
+
+    def __init__(self, kind: str, size: int = 3, flags: list[str] | None = None):
+        self.kind = kind
+        self.flags = flags or []
+        self.members = [self._member(number) for number in range(1, size + 1)]
+        self._made = size
+        founders = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
+        for member in self.members:
+            member.initial_cluster = founders
+            member.flags.append(f"--initial-cluster-token=t{self.members[0].peer_port}")
+
+    def _member(self, number: int) -> Member:
+        return Member(self.kind, list(self.flags), name=f"m{number}")
+
+    def start(self) -> "Cluster":
+        for member in self.members:
+            member.start(wait=False)
+        for member in self.members:
+            member.wait_until_healthy()
+        return self
+
+    @property
+    def endpoints(self) -> str:
+        """The client addresses of all members, as --endpoints takes them."""
+        return ",".join(member.endpoint for member in self.members)
+
+    def member_list(self, via: Member | None = None) -> list[dict]:
+        """What `member list -w json` says: dictionaries with ID, name, peerURLs, clientURLs."""
+        return json.loads(etcdctl(via or self.members[0], "member", "list", "-w", "json").stdout)[
+            "members"]
+
+    def id_of(self, member: Member, via: Member | None = None) -> str:
+        """A member's ID in hex, as etcdctl takes it. It is found by its peer URL."""
+        for row in self.member_list(via):
+            if row["peerURLs"] == [member.peer_url]:
+                return f"{row['ID']:x}"
+        raise AssertionError(f"{member.name} is not in the member list")
+
+    def leader(self) -> Member:
+        """The member that leads, once the running ones agree on one."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            running = [m for m in self.members
+                       if m.process is not None and m.process.poll() is None]
+            claims = {}
+            for member in running:
+                done = etcdctl(member, "endpoint", "status", "-w", "json", check=False)
+                if done.returncode == 0:
+                    status = json.loads(done.stdout)[0]["Status"]
+                    claims[status["header"]["member_id"]] = (status.get("leader"), member)
+            leaders = {leader for leader, _ in claims.values()}
+            if len(claims) == len(running) and len(leaders) == 1:
+                leader = leaders.pop()
+                if leader in claims:
+                    return claims[leader][1]
+            time.sleep(0.05)
+        raise AssertionError(f"no leader in {START_SECONDS} s:\n{self.members[0].log()}")
+
+    def joiner(self, flags: list[str] | None = None) -> Member:
+        """A member that is not started and not in the cluster yet. `member add` its peer URL, and
+        then start it. It belongs to the cluster's `members` from here on."""
+        self._made += 1
+        member = self._member(self._made)
+        member.flags += [*(flags or []), "--initial-cluster-state=existing"]
+        others = [f"{other.name}={other.peer_url}" for other in self.members]
+        member.initial_cluster = ",".join([*others, f"{member.name}={member.peer_url}"])
+        self.members.append(member)
+        return member
+
+    def __enter__(self) -> "Cluster":
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for member in self.members:
+            member.close()
 
 
 def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bool = True,
