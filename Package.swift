@@ -129,13 +129,21 @@ let package = Package(
       dependencies: ["Base", nioCore, nioTLS, nioSSL, x509, asn1, crypto, logging],
       swiftSettings: strict
     ),
+    .target(
+      name: "Peer",
+      dependencies: [
+        "Base", "Proto", "RPC", "HTTP2", "Raft", "Membership", "Replica", "TLS", nioCore, nioPosix,
+        logging,
+      ],
+      swiftSettings: strict
+    ),
     .target(name: "Prometheus", dependencies: ["Base", metrics], swiftSettings: strict),
     .target(name: "JSONGateway", dependencies: ["Base", "Proto", "RPC"], swiftSettings: strict),
     .target(
       name: "MartletServer",
       dependencies: [
-        "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Replica", "Raft", "MVCC",
-        "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt",
+        "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer", "Replica", "Raft",
+        "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt",
         nioCore, nioPosix, logging, metrics, tracing, crypto,
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "Yams", package: "Yams"),
@@ -216,6 +224,13 @@ let package = Package(
     .testTarget(
       name: "TLSTests",
       dependencies: ["Base", "TLS", nioCore, nioPosix, nioSSL, x509, asn1, crypto, logging],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "PeerTests",
+      dependencies: [
+        "Base", "Proto", "RPC", "Raft", "Membership", "Peer", nioCore, nioPosix, logging,
+      ],
       swiftSettings: strict
     ),
     .testTarget(

@@ -24,12 +24,16 @@ import Testing
       "Base", "Proto", "Raft", "MVCC", "Lease", "Auth", "Membership", "Log", "Storage",
     ],
     "TLS": ["Base", "NIOCore", "NIOTLS", "NIOSSL", "X509", "SwiftASN1", "Crypto", "Logging"],
+    "Peer": [
+      "Base", "Proto", "RPC", "HTTP2", "Raft", "Membership", "Replica", "TLS", "NIOCore",
+      "NIOPosix", "Logging",
+    ],
     "Prometheus": ["Base", "CoreMetrics"],
     "JSONGateway": ["Base", "Proto", "RPC"],
     "MartletServer": [
-      "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Replica", "Raft", "MVCC",
-      "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt", "NIOCore", "NIOPosix",
-      "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
+      "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer", "Replica", "Raft",
+      "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt", "NIOCore",
+      "NIOPosix", "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
     ],
     "martlet": ["MartletServer", "Logging"],
     "martlet-bench": [

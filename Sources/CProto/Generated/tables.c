@@ -249,7 +249,7 @@ static const uint8_t lookup_46[] = {0, 1, 2, 3};
 static const martlet_field fields_47[] = {  // etcdserverpb.DeleteRangeResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "deleted"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[135], "prevKvs"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[146], "prevKvs"},
 };
 static const uint8_t lookup_47[] = {0, 1, 2, 3};
 
@@ -331,9 +331,9 @@ static const martlet_field fields_58[] = {  // etcdserverpb.InternalRaftRequest
   {1202, MARTLET_MESSAGE, 0, 0, &martlet_messages[15], "authRoleGet"},
   {1203, MARTLET_MESSAGE, 0, 0, &martlet_messages[17], "authRoleGrantPermission"},
   {1204, MARTLET_MESSAGE, 0, 0, &martlet_messages[21], "authRoleRevokePermission"},
-  {1300, MARTLET_MESSAGE, 0, 0, &martlet_messages[130], "clusterVersionSet"},
-  {1301, MARTLET_MESSAGE, 0, 0, &martlet_messages[129], "clusterMemberAttrSet"},
-  {1302, MARTLET_MESSAGE, 0, 0, &martlet_messages[131], "downgradeInfoSet"},
+  {1300, MARTLET_MESSAGE, 0, 0, &martlet_messages[141], "clusterVersionSet"},
+  {1301, MARTLET_MESSAGE, 0, 0, &martlet_messages[140], "clusterMemberAttrSet"},
+  {1302, MARTLET_MESSAGE, 0, 0, &martlet_messages[142], "downgradeInfoSet"},
   {2000, MARTLET_MESSAGE, 0, 0, &martlet_messages[73], "leaseUpkeep"},
   {9900, MARTLET_MESSAGE, 0, 0, &martlet_messages[51], "downgradeVersionTest"},
 };
@@ -513,7 +513,7 @@ static const uint8_t lookup_87[] = {0, 1, 2, 3, 4, 5, 6};
 
 static const martlet_field fields_88[] = {  // etcdserverpb.PutResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[135], "prevKv"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "prevKv"},
 };
 static const uint8_t lookup_88[] = {0, 1, 2};
 
@@ -536,7 +536,7 @@ static const uint8_t lookup_89[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 
 static const martlet_field fields_90[] = {  // etcdserverpb.RangeResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[135], "kvs"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[146], "kvs"},
   {3, MARTLET_BOOL, 0, 0, NULL, "more"},
   {4, MARTLET_INT64, 0, 0, NULL, "count"},
 };
@@ -649,7 +649,7 @@ static const martlet_field fields_106[] = {  // etcdserverpb.WatchResponse
   {5, MARTLET_INT64, 0, 0, NULL, "compactRevision"},
   {6, MARTLET_STRING, 0, 0, NULL, "cancelReason"},
   {7, MARTLET_BOOL, 0, 0, NULL, "fragment"},
-  {11, MARTLET_MESSAGE, 1, 0, &martlet_messages[134], "events"},
+  {11, MARTLET_MESSAGE, 1, 0, &martlet_messages[145], "events"},
 };
 static const uint8_t lookup_106[] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 8};
 
@@ -786,50 +786,118 @@ static const martlet_field fields_127[] = {  // leasepb.LeaseInternalResponse
 };
 static const uint8_t lookup_127[] = {0, 1};
 
-static const martlet_field fields_128[] = {  // membershippb.Attributes
-  {1, MARTLET_STRING, 0, 0, NULL, "name"},
-  {2, MARTLET_STRING, 1, 0, NULL, "clientUrls"},
+static const martlet_field fields_129[] = {  // martletpb.ClusterStateResponse
+  {1, MARTLET_UINT64, 0, 0, NULL, "clusterID"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "memberID"},
+  {3, MARTLET_STRING, 0, 0, NULL, "serverVersion"},
+  {4, MARTLET_STRING, 0, 0, NULL, "clusterVersion"},
+  {5, MARTLET_MESSAGE, 1, 0, &martlet_messages[143], "members"},
+  {6, MARTLET_UINT64, 1, 0, NULL, "removedIDs"},
+  {7, MARTLET_UINT64, 0, 0, NULL, "leaderID"},
+  {8, MARTLET_UINT64, 0, 0, NULL, "appliedIndex"},
 };
-static const uint8_t lookup_128[] = {0, 1, 2};
+static const uint8_t lookup_129[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-static const martlet_field fields_129[] = {  // membershippb.ClusterMemberAttrSetRequest
-  {1, MARTLET_UINT64, 0, 0, NULL, "memberID"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[128], "memberAttributes"},
-};
-static const uint8_t lookup_129[] = {0, 1, 2};
-
-static const martlet_field fields_130[] = {  // membershippb.ClusterVersionSetRequest
-  {1, MARTLET_STRING, 0, 0, NULL, "ver"},
+static const martlet_field fields_130[] = {  // martletpb.HashAtIndexRequest
+  {1, MARTLET_UINT64, 0, 0, NULL, "index"},
 };
 static const uint8_t lookup_130[] = {0, 1};
 
-static const martlet_field fields_131[] = {  // membershippb.DowngradeInfoSetRequest
+static const martlet_field fields_131[] = {  // martletpb.HashAtIndexResponse
+  {1, MARTLET_UINT64, 0, 0, NULL, "index"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "hash"},
+  {3, MARTLET_BOOL, 0, 0, NULL, "isKnown"},
+};
+static const uint8_t lookup_131[] = {0, 1, 2, 3};
+
+static const martlet_field fields_132[] = {  // martletpb.LeaseRenewRequest
+  {1, MARTLET_INT64, 1, 0, NULL, "IDs"},
+};
+static const uint8_t lookup_132[] = {0, 1};
+
+static const martlet_field fields_133[] = {  // martletpb.LeaseRenewResponse
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[134], "renewals"},
+};
+static const uint8_t lookup_133[] = {0, 1};
+
+static const martlet_field fields_134[] = {  // martletpb.LeaseRenewal
+  {1, MARTLET_INT64, 0, 0, NULL, "ID"},
+  {2, MARTLET_INT64, 0, 0, NULL, "TTL"},
+};
+static const uint8_t lookup_134[] = {0, 1, 2};
+
+static const martlet_field fields_135[] = {  // martletpb.PeerGreeting
+  {1, MARTLET_UINT64, 0, 0, NULL, "clusterID"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "memberID"},
+  {3, MARTLET_UINT64, 0, 0, NULL, "protocolVersion"},
+  {4, MARTLET_STRING, 0, 0, NULL, "serverVersion"},
+};
+static const uint8_t lookup_135[] = {0, 1, 2, 3, 4};
+
+static const martlet_field fields_136[] = {  // martletpb.RaftBatch
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[153], "messages"},
+};
+static const uint8_t lookup_136[] = {0, 1};
+
+static const martlet_field fields_137[] = {  // martletpb.SnapshotChunk
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[153], "head"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "totalBytes"},
+  {3, MARTLET_UINT64, 0, 0, NULL, "offset"},
+  {4, MARTLET_BYTES, 0, 0, NULL, "data"},
+  {5, MARTLET_BYTES, 0, 0, NULL, "sha256"},
+};
+static const uint8_t lookup_137[] = {0, 1, 2, 3, 4, 5};
+
+static const martlet_field fields_138[] = {  // martletpb.SnapshotProgress
+  {1, MARTLET_UINT64, 0, 0, NULL, "receivedBytes"},
+  {2, MARTLET_BOOL, 0, 0, NULL, "isComplete"},
+};
+static const uint8_t lookup_138[] = {0, 1, 2};
+
+static const martlet_field fields_139[] = {  // membershippb.Attributes
+  {1, MARTLET_STRING, 0, 0, NULL, "name"},
+  {2, MARTLET_STRING, 1, 0, NULL, "clientUrls"},
+};
+static const uint8_t lookup_139[] = {0, 1, 2};
+
+static const martlet_field fields_140[] = {  // membershippb.ClusterMemberAttrSetRequest
+  {1, MARTLET_UINT64, 0, 0, NULL, "memberID"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[139], "memberAttributes"},
+};
+static const uint8_t lookup_140[] = {0, 1, 2};
+
+static const martlet_field fields_141[] = {  // membershippb.ClusterVersionSetRequest
+  {1, MARTLET_STRING, 0, 0, NULL, "ver"},
+};
+static const uint8_t lookup_141[] = {0, 1};
+
+static const martlet_field fields_142[] = {  // membershippb.DowngradeInfoSetRequest
   {1, MARTLET_BOOL, 0, 0, NULL, "enabled"},
   {2, MARTLET_STRING, 0, 0, NULL, "ver"},
 };
-static const uint8_t lookup_131[] = {0, 1, 2};
+static const uint8_t lookup_142[] = {0, 1, 2};
 
-static const martlet_field fields_132[] = {  // membershippb.Member
+static const martlet_field fields_143[] = {  // membershippb.Member
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[133], "raftAttributes"},
-  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[128], "memberAttributes"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[144], "raftAttributes"},
+  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[139], "memberAttributes"},
 };
-static const uint8_t lookup_132[] = {0, 1, 2, 3};
+static const uint8_t lookup_143[] = {0, 1, 2, 3};
 
-static const martlet_field fields_133[] = {  // membershippb.RaftAttributes
+static const martlet_field fields_144[] = {  // membershippb.RaftAttributes
   {1, MARTLET_STRING, 1, 0, NULL, "peerUrls"},
   {2, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
 };
-static const uint8_t lookup_133[] = {0, 1, 2};
+static const uint8_t lookup_144[] = {0, 1, 2};
 
-static const martlet_field fields_134[] = {  // mvccpb.Event
+static const martlet_field fields_145[] = {  // mvccpb.Event
   {1, MARTLET_ENUM, 0, 0, NULL, "type"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[135], "kv"},
-  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[135], "prevKv"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "kv"},
+  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "prevKv"},
 };
-static const uint8_t lookup_134[] = {0, 1, 2, 3};
+static const uint8_t lookup_145[] = {0, 1, 2, 3};
 
-static const martlet_field fields_135[] = {  // mvccpb.KeyValue
+static const martlet_field fields_146[] = {  // mvccpb.KeyValue
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_INT64, 0, 0, NULL, "createRevision"},
   {3, MARTLET_INT64, 0, 0, NULL, "modRevision"},
@@ -837,162 +905,162 @@ static const martlet_field fields_135[] = {  // mvccpb.KeyValue
   {5, MARTLET_BYTES, 0, 0, NULL, "value"},
   {6, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_135[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t lookup_146[] = {0, 1, 2, 3, 4, 5, 6};
 
-static const martlet_field fields_136[] = {  // raftpb.ConfChange
+static const martlet_field fields_147[] = {  // raftpb.ConfChange
   {1, MARTLET_UINT64, 0, 0, NULL, "id"},
   {2, MARTLET_ENUM, 0, 0, NULL, "type"},
   {3, MARTLET_UINT64, 0, 0, NULL, "nodeId"},
   {4, MARTLET_BYTES, 0, 0, NULL, "context"},
 };
-static const uint8_t lookup_136[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_147[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_137[] = {  // raftpb.ConfChangeSingle
+static const martlet_field fields_148[] = {  // raftpb.ConfChangeSingle
   {1, MARTLET_ENUM, 0, 0, NULL, "type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "nodeId"},
 };
-static const uint8_t lookup_137[] = {0, 1, 2};
+static const uint8_t lookup_148[] = {0, 1, 2};
 
-static const martlet_field fields_138[] = {  // raftpb.ConfChangeV2
+static const martlet_field fields_149[] = {  // raftpb.ConfChangeV2
   {1, MARTLET_ENUM, 0, 0, NULL, "transition"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[137], "changes"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[148], "changes"},
   {3, MARTLET_BYTES, 0, 0, NULL, "context"},
 };
-static const uint8_t lookup_138[] = {0, 1, 2, 3};
+static const uint8_t lookup_149[] = {0, 1, 2, 3};
 
-static const martlet_field fields_139[] = {  // raftpb.ConfState
+static const martlet_field fields_150[] = {  // raftpb.ConfState
   {1, MARTLET_UINT64, 1, 0, NULL, "voters"},
   {2, MARTLET_UINT64, 1, 0, NULL, "learners"},
   {3, MARTLET_UINT64, 1, 0, NULL, "votersOutgoing"},
   {4, MARTLET_UINT64, 1, 0, NULL, "learnersNext"},
   {5, MARTLET_BOOL, 0, 0, NULL, "autoLeave"},
 };
-static const uint8_t lookup_139[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_150[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_140[] = {  // raftpb.Entry
+static const martlet_field fields_151[] = {  // raftpb.Entry
   {1, MARTLET_ENUM, 0, 0, NULL, "Type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "Term"},
   {3, MARTLET_UINT64, 0, 0, NULL, "Index"},
   {4, MARTLET_BYTES, 0, 0, NULL, "Data"},
 };
-static const uint8_t lookup_140[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_151[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_141[] = {  // raftpb.HardState
+static const martlet_field fields_152[] = {  // raftpb.HardState
   {1, MARTLET_UINT64, 0, 0, NULL, "term"},
   {2, MARTLET_UINT64, 0, 0, NULL, "vote"},
   {3, MARTLET_UINT64, 0, 0, NULL, "commit"},
 };
-static const uint8_t lookup_141[] = {0, 1, 2, 3};
+static const uint8_t lookup_152[] = {0, 1, 2, 3};
 
-static const martlet_field fields_142[] = {  // raftpb.Message
+static const martlet_field fields_153[] = {  // raftpb.Message
   {1, MARTLET_ENUM, 0, 0, NULL, "type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "to"},
   {3, MARTLET_UINT64, 0, 0, NULL, "from"},
   {4, MARTLET_UINT64, 0, 0, NULL, "term"},
   {5, MARTLET_UINT64, 0, 0, NULL, "logTerm"},
   {6, MARTLET_UINT64, 0, 0, NULL, "index"},
-  {7, MARTLET_MESSAGE, 1, 0, &martlet_messages[140], "entries"},
+  {7, MARTLET_MESSAGE, 1, 0, &martlet_messages[151], "entries"},
   {8, MARTLET_UINT64, 0, 0, NULL, "commit"},
-  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[143], "snapshot"},
+  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[154], "snapshot"},
   {10, MARTLET_BOOL, 0, 0, NULL, "reject"},
   {11, MARTLET_UINT64, 0, 0, NULL, "rejectHint"},
   {12, MARTLET_BYTES, 0, 0, NULL, "context"},
   {13, MARTLET_UINT64, 0, 0, NULL, "vote"},
-  {14, MARTLET_MESSAGE, 1, 0, &martlet_messages[142], "responses"},
+  {14, MARTLET_MESSAGE, 1, 0, &martlet_messages[153], "responses"},
 };
-static const uint8_t lookup_142[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+static const uint8_t lookup_153[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
 
-static const martlet_field fields_143[] = {  // raftpb.Snapshot
+static const martlet_field fields_154[] = {  // raftpb.Snapshot
   {1, MARTLET_BYTES, 0, 0, NULL, "data"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[144], "metadata"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[155], "metadata"},
 };
-static const uint8_t lookup_143[] = {0, 1, 2};
+static const uint8_t lookup_154[] = {0, 1, 2};
 
-static const martlet_field fields_144[] = {  // raftpb.SnapshotMetadata
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[139], "confState"},
+static const martlet_field fields_155[] = {  // raftpb.SnapshotMetadata
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[150], "confState"},
   {2, MARTLET_UINT64, 0, 0, NULL, "index"},
   {3, MARTLET_UINT64, 0, 0, NULL, "term"},
 };
-static const uint8_t lookup_144[] = {0, 1, 2, 3};
+static const uint8_t lookup_155[] = {0, 1, 2, 3};
 
-static const martlet_field fields_145[] = {  // v3electionpb.CampaignRequest
+static const martlet_field fields_156[] = {  // v3electionpb.CampaignRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_INT64, 0, 0, NULL, "lease"},
   {3, MARTLET_BYTES, 0, 0, NULL, "value"},
 };
-static const uint8_t lookup_145[] = {0, 1, 2, 3};
+static const uint8_t lookup_156[] = {0, 1, 2, 3};
 
-static const martlet_field fields_146[] = {  // v3electionpb.CampaignResponse
+static const martlet_field fields_157[] = {  // v3electionpb.CampaignResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[147], "leader"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
 };
-static const uint8_t lookup_146[] = {0, 1, 2};
+static const uint8_t lookup_157[] = {0, 1, 2};
 
-static const martlet_field fields_147[] = {  // v3electionpb.LeaderKey
+static const martlet_field fields_158[] = {  // v3electionpb.LeaderKey
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_BYTES, 0, 0, NULL, "key"},
   {3, MARTLET_INT64, 0, 0, NULL, "rev"},
   {4, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_147[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_158[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_148[] = {  // v3electionpb.LeaderRequest
+static const martlet_field fields_159[] = {  // v3electionpb.LeaderRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
 };
-static const uint8_t lookup_148[] = {0, 1};
+static const uint8_t lookup_159[] = {0, 1};
 
-static const martlet_field fields_149[] = {  // v3electionpb.LeaderResponse
+static const martlet_field fields_160[] = {  // v3electionpb.LeaderResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[135], "kv"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "kv"},
 };
-static const uint8_t lookup_149[] = {0, 1, 2};
+static const uint8_t lookup_160[] = {0, 1, 2};
 
-static const martlet_field fields_150[] = {  // v3electionpb.ProclaimRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[147], "leader"},
+static const martlet_field fields_161[] = {  // v3electionpb.ProclaimRequest
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
   {2, MARTLET_BYTES, 0, 0, NULL, "value"},
 };
-static const uint8_t lookup_150[] = {0, 1, 2};
+static const uint8_t lookup_161[] = {0, 1, 2};
 
-static const martlet_field fields_151[] = {  // v3electionpb.ProclaimResponse
+static const martlet_field fields_162[] = {  // v3electionpb.ProclaimResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
 };
-static const uint8_t lookup_151[] = {0, 1};
+static const uint8_t lookup_162[] = {0, 1};
 
-static const martlet_field fields_152[] = {  // v3electionpb.ResignRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[147], "leader"},
+static const martlet_field fields_163[] = {  // v3electionpb.ResignRequest
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
 };
-static const uint8_t lookup_152[] = {0, 1};
+static const uint8_t lookup_163[] = {0, 1};
 
-static const martlet_field fields_153[] = {  // v3electionpb.ResignResponse
+static const martlet_field fields_164[] = {  // v3electionpb.ResignResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
 };
-static const uint8_t lookup_153[] = {0, 1};
+static const uint8_t lookup_164[] = {0, 1};
 
-static const martlet_field fields_154[] = {  // v3lockpb.LockRequest
+static const martlet_field fields_165[] = {  // v3lockpb.LockRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_154[] = {0, 1, 2};
+static const uint8_t lookup_165[] = {0, 1, 2};
 
-static const martlet_field fields_155[] = {  // v3lockpb.LockResponse
+static const martlet_field fields_166[] = {  // v3lockpb.LockResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {2, MARTLET_BYTES, 0, 0, NULL, "key"},
 };
-static const uint8_t lookup_155[] = {0, 1, 2};
+static const uint8_t lookup_166[] = {0, 1, 2};
 
-static const martlet_field fields_156[] = {  // v3lockpb.UnlockRequest
+static const martlet_field fields_167[] = {  // v3lockpb.UnlockRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
 };
-static const uint8_t lookup_156[] = {0, 1};
+static const uint8_t lookup_167[] = {0, 1};
 
-static const martlet_field fields_157[] = {  // v3lockpb.UnlockResponse
+static const martlet_field fields_168[] = {  // v3lockpb.UnlockResponse
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
 };
-static const uint8_t lookup_157[] = {0, 1};
+static const uint8_t lookup_168[] = {0, 1};
 
-const unsigned martlet_message_count = 158;
+const unsigned martlet_message_count = 169;
 
-const martlet_message martlet_messages[158] = {
+const martlet_message martlet_messages[169] = {
   {&authpb__permission__descriptor, fields_0, lookup_0, 4, 3},
   {&authpb__role__descriptor, fields_1, lookup_1, 3, 2},
   {&authpb__user__descriptor, fields_2, lookup_2, 5, 4},
@@ -1121,34 +1189,45 @@ const martlet_message martlet_messages[158] = {
   {&leasepb__lease__descriptor, fields_125, lookup_125, 4, 3},
   {&leasepb__lease_internal_request__descriptor, fields_126, lookup_126, 2, 1},
   {&leasepb__lease_internal_response__descriptor, fields_127, lookup_127, 2, 1},
-  {&membershippb__attributes__descriptor, fields_128, lookup_128, 3, 2},
-  {&membershippb__cluster_member_attr_set_request__descriptor, fields_129, lookup_129, 3, 2},
-  {&membershippb__cluster_version_set_request__descriptor, fields_130, lookup_130, 2, 1},
-  {&membershippb__downgrade_info_set_request__descriptor, fields_131, lookup_131, 3, 2},
-  {&membershippb__member__descriptor, fields_132, lookup_132, 4, 3},
-  {&membershippb__raft_attributes__descriptor, fields_133, lookup_133, 3, 2},
-  {&mvccpb__event__descriptor, fields_134, lookup_134, 4, 3},
-  {&mvccpb__key_value__descriptor, fields_135, lookup_135, 7, 6},
-  {&raftpb__conf_change__descriptor, fields_136, lookup_136, 5, 4},
-  {&raftpb__conf_change_single__descriptor, fields_137, lookup_137, 3, 2},
-  {&raftpb__conf_change_v2__descriptor, fields_138, lookup_138, 4, 3},
-  {&raftpb__conf_state__descriptor, fields_139, lookup_139, 6, 5},
-  {&raftpb__entry__descriptor, fields_140, lookup_140, 5, 4},
-  {&raftpb__hard_state__descriptor, fields_141, lookup_141, 4, 3},
-  {&raftpb__message__descriptor, fields_142, lookup_142, 15, 14},
-  {&raftpb__snapshot__descriptor, fields_143, lookup_143, 3, 2},
-  {&raftpb__snapshot_metadata__descriptor, fields_144, lookup_144, 4, 3},
-  {&v3electionpb__campaign_request__descriptor, fields_145, lookup_145, 4, 3},
-  {&v3electionpb__campaign_response__descriptor, fields_146, lookup_146, 3, 2},
-  {&v3electionpb__leader_key__descriptor, fields_147, lookup_147, 5, 4},
-  {&v3electionpb__leader_request__descriptor, fields_148, lookup_148, 2, 1},
-  {&v3electionpb__leader_response__descriptor, fields_149, lookup_149, 3, 2},
-  {&v3electionpb__proclaim_request__descriptor, fields_150, lookup_150, 3, 2},
-  {&v3electionpb__proclaim_response__descriptor, fields_151, lookup_151, 2, 1},
-  {&v3electionpb__resign_request__descriptor, fields_152, lookup_152, 2, 1},
-  {&v3electionpb__resign_response__descriptor, fields_153, lookup_153, 2, 1},
-  {&v3lockpb__lock_request__descriptor, fields_154, lookup_154, 3, 2},
-  {&v3lockpb__lock_response__descriptor, fields_155, lookup_155, 3, 2},
-  {&v3lockpb__unlock_request__descriptor, fields_156, lookup_156, 2, 1},
-  {&v3lockpb__unlock_response__descriptor, fields_157, lookup_157, 2, 1},
+  {&martletpb__cluster_state_request__descriptor, NULL, NULL, 0, 0},
+  {&martletpb__cluster_state_response__descriptor, fields_129, lookup_129, 9, 8},
+  {&martletpb__hash_at_index_request__descriptor, fields_130, lookup_130, 2, 1},
+  {&martletpb__hash_at_index_response__descriptor, fields_131, lookup_131, 4, 3},
+  {&martletpb__lease_renew_request__descriptor, fields_132, lookup_132, 2, 1},
+  {&martletpb__lease_renew_response__descriptor, fields_133, lookup_133, 2, 1},
+  {&martletpb__lease_renewal__descriptor, fields_134, lookup_134, 3, 2},
+  {&martletpb__peer_greeting__descriptor, fields_135, lookup_135, 5, 4},
+  {&martletpb__raft_batch__descriptor, fields_136, lookup_136, 2, 1},
+  {&martletpb__snapshot_chunk__descriptor, fields_137, lookup_137, 6, 5},
+  {&martletpb__snapshot_progress__descriptor, fields_138, lookup_138, 3, 2},
+  {&membershippb__attributes__descriptor, fields_139, lookup_139, 3, 2},
+  {&membershippb__cluster_member_attr_set_request__descriptor, fields_140, lookup_140, 3, 2},
+  {&membershippb__cluster_version_set_request__descriptor, fields_141, lookup_141, 2, 1},
+  {&membershippb__downgrade_info_set_request__descriptor, fields_142, lookup_142, 3, 2},
+  {&membershippb__member__descriptor, fields_143, lookup_143, 4, 3},
+  {&membershippb__raft_attributes__descriptor, fields_144, lookup_144, 3, 2},
+  {&mvccpb__event__descriptor, fields_145, lookup_145, 4, 3},
+  {&mvccpb__key_value__descriptor, fields_146, lookup_146, 7, 6},
+  {&raftpb__conf_change__descriptor, fields_147, lookup_147, 5, 4},
+  {&raftpb__conf_change_single__descriptor, fields_148, lookup_148, 3, 2},
+  {&raftpb__conf_change_v2__descriptor, fields_149, lookup_149, 4, 3},
+  {&raftpb__conf_state__descriptor, fields_150, lookup_150, 6, 5},
+  {&raftpb__entry__descriptor, fields_151, lookup_151, 5, 4},
+  {&raftpb__hard_state__descriptor, fields_152, lookup_152, 4, 3},
+  {&raftpb__message__descriptor, fields_153, lookup_153, 15, 14},
+  {&raftpb__snapshot__descriptor, fields_154, lookup_154, 3, 2},
+  {&raftpb__snapshot_metadata__descriptor, fields_155, lookup_155, 4, 3},
+  {&v3electionpb__campaign_request__descriptor, fields_156, lookup_156, 4, 3},
+  {&v3electionpb__campaign_response__descriptor, fields_157, lookup_157, 3, 2},
+  {&v3electionpb__leader_key__descriptor, fields_158, lookup_158, 5, 4},
+  {&v3electionpb__leader_request__descriptor, fields_159, lookup_159, 2, 1},
+  {&v3electionpb__leader_response__descriptor, fields_160, lookup_160, 3, 2},
+  {&v3electionpb__proclaim_request__descriptor, fields_161, lookup_161, 3, 2},
+  {&v3electionpb__proclaim_response__descriptor, fields_162, lookup_162, 2, 1},
+  {&v3electionpb__resign_request__descriptor, fields_163, lookup_163, 2, 1},
+  {&v3electionpb__resign_response__descriptor, fields_164, lookup_164, 2, 1},
+  {&v3lockpb__lock_request__descriptor, fields_165, lookup_165, 3, 2},
+  {&v3lockpb__lock_response__descriptor, fields_166, lookup_166, 3, 2},
+  {&v3lockpb__unlock_request__descriptor, fields_167, lookup_167, 2, 1},
+  {&v3lockpb__unlock_response__descriptor, fields_168, lookup_168, 2, 1},
 };

@@ -12,6 +12,7 @@
 #include "Generated/kv.pb-c.h"
 #include "Generated/lease.pb-c.h"
 #include "Generated/membership.pb-c.h"
+#include "Generated/peer.pb-c.h"
 #include "Generated/raft.pb-c.h"
 #include "Generated/raft_internal.pb-c.h"
 #include "Generated/rpc.pb-c.h"

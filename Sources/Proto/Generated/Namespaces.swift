@@ -19,6 +19,9 @@ public enum GrpcReflectionV1alpha {}
 /// The messages of proto package `leasepb`.
 public enum Leasepb {}
 
+/// The messages of proto package `martletpb`.
+public enum Martletpb {}
+
 /// The messages of proto package `membershippb`.
 public enum Membershippb {}
 

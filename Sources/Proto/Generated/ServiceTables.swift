@@ -13,6 +13,7 @@ extension ServiceDescriptor {
     cluster,
     maintenance,
     auth,
+    peer,
     election,
     lock,
   ]
@@ -347,6 +348,57 @@ extension ServiceDescriptor {
         jsonRoutes: ["/v3/auth/role/revoke"]),
     ])
 
+  /// Raft messages, snapshots and the few questions that only another member can answer.
+  /// 
+  /// The metadata of every call says who calls whom: martlet-cluster, martlet-from and martlet-to, IDs in
+  /// hexadecimal, martlet-protocol, a number, and martlet-version. ClusterState answers without them.
+  package static let peer = ServiceDescriptor(
+    name: "martletpb.Peer",
+    methods: [
+      MethodDescriptor(
+        name: "RaftStream", path: "/martletpb.Peer/RaftStream",
+        isClientStreaming: true, isServerStreaming: true,
+        request: MessageDescriptor(at: 136),  // martletpb.RaftBatch
+        response: MessageDescriptor(at: 135),  // martletpb.PeerGreeting
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "SnapshotStream", path: "/martletpb.Peer/SnapshotStream",
+        isClientStreaming: true, isServerStreaming: true,
+        request: MessageDescriptor(at: 137),  // martletpb.SnapshotChunk
+        response: MessageDescriptor(at: 138),  // martletpb.SnapshotProgress
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "LeaseRenew", path: "/martletpb.Peer/LeaseRenew",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 132),  // martletpb.LeaseRenewRequest
+        response: MessageDescriptor(at: 133),  // martletpb.LeaseRenewResponse
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "LeaseTimeToLive", path: "/martletpb.Peer/LeaseTimeToLive",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 71),  // etcdserverpb.LeaseTimeToLiveRequest
+        response: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveResponse
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "MemberPromote", path: "/martletpb.Peer/MemberPromote",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 79),  // etcdserverpb.MemberPromoteRequest
+        response: MessageDescriptor(at: 80),  // etcdserverpb.MemberPromoteResponse
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "ClusterState", path: "/martletpb.Peer/ClusterState",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 128),  // martletpb.ClusterStateRequest
+        response: MessageDescriptor(at: 129),  // martletpb.ClusterStateResponse
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "HashAtIndex", path: "/martletpb.Peer/HashAtIndex",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 130),  // martletpb.HashAtIndexRequest
+        response: MessageDescriptor(at: 131),  // martletpb.HashAtIndexResponse
+        jsonRoutes: []),
+    ])
+
   /// Elections among clients.
   package static let election = ServiceDescriptor(
     name: "v3electionpb.Election",
@@ -354,32 +406,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Campaign", path: "/v3electionpb.Election/Campaign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 145),  // v3electionpb.CampaignRequest
-        response: MessageDescriptor(at: 146),  // v3electionpb.CampaignResponse
+        request: MessageDescriptor(at: 156),  // v3electionpb.CampaignRequest
+        response: MessageDescriptor(at: 157),  // v3electionpb.CampaignResponse
         jsonRoutes: ["/v3/election/campaign"]),
       MethodDescriptor(
         name: "Proclaim", path: "/v3electionpb.Election/Proclaim",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 150),  // v3electionpb.ProclaimRequest
-        response: MessageDescriptor(at: 151),  // v3electionpb.ProclaimResponse
+        request: MessageDescriptor(at: 161),  // v3electionpb.ProclaimRequest
+        response: MessageDescriptor(at: 162),  // v3electionpb.ProclaimResponse
         jsonRoutes: ["/v3/election/proclaim"]),
       MethodDescriptor(
         name: "Leader", path: "/v3electionpb.Election/Leader",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 148),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 149),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 159),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 160),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/leader"]),
       MethodDescriptor(
         name: "Observe", path: "/v3electionpb.Election/Observe",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 148),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 149),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 159),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 160),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/observe"]),
       MethodDescriptor(
         name: "Resign", path: "/v3electionpb.Election/Resign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 152),  // v3electionpb.ResignRequest
-        response: MessageDescriptor(at: 153),  // v3electionpb.ResignResponse
+        request: MessageDescriptor(at: 163),  // v3electionpb.ResignRequest
+        response: MessageDescriptor(at: 164),  // v3electionpb.ResignResponse
         jsonRoutes: ["/v3/election/resign"]),
     ])
 
@@ -390,14 +442,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Lock", path: "/v3lockpb.Lock/Lock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 154),  // v3lockpb.LockRequest
-        response: MessageDescriptor(at: 155),  // v3lockpb.LockResponse
+        request: MessageDescriptor(at: 165),  // v3lockpb.LockRequest
+        response: MessageDescriptor(at: 166),  // v3lockpb.LockResponse
         jsonRoutes: ["/v3/lock/lock"]),
       MethodDescriptor(
         name: "Unlock", path: "/v3lockpb.Lock/Unlock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 156),  // v3lockpb.UnlockRequest
-        response: MessageDescriptor(at: 157),  // v3lockpb.UnlockResponse
+        request: MessageDescriptor(at: 167),  // v3lockpb.UnlockRequest
+        response: MessageDescriptor(at: 168),  // v3lockpb.UnlockResponse
         jsonRoutes: ["/v3/lock/unlock"]),
     ])
 }

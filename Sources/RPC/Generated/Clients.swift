@@ -460,6 +460,75 @@ package struct AuthClient: Sendable {
   }
 }
 
+/// Calls `martletpb.Peer`.
+package struct PeerClient: Sendable {
+  private let client: RPCClient
+
+  package init(_ client: RPCClient) {
+    self.client = client
+  }
+
+  private static let raftStreamPath = MethodPath("/martletpb.Peer/RaftStream")
+
+  package func raftStream(
+    options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> StreamingCall<Martletpb.RaftBatch, Martletpb.PeerGreeting> {
+    try await client.bidirectional(
+      Self.raftStreamPath, request: Martletpb.RaftBatch.self,
+      response: Martletpb.PeerGreeting.self, options: options)
+  }
+
+  private static let snapshotStreamPath = MethodPath("/martletpb.Peer/SnapshotStream")
+
+  package func snapshotStream(
+    options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> StreamingCall<Martletpb.SnapshotChunk, Martletpb.SnapshotProgress> {
+    try await client.bidirectional(
+      Self.snapshotStreamPath, request: Martletpb.SnapshotChunk.self,
+      response: Martletpb.SnapshotProgress.self, options: options)
+  }
+
+  private static let leaseRenewPath = MethodPath("/martletpb.Peer/LeaseRenew")
+
+  package func leaseRenew(
+    _ request: Martletpb.LeaseRenewRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Martletpb.LeaseRenewResponse {
+    try await client.unary(Self.leaseRenewPath, request, options: options)
+  }
+
+  private static let leaseTimeToLivePath = MethodPath("/martletpb.Peer/LeaseTimeToLive")
+
+  package func leaseTimeToLive(
+    _ request: Etcdserverpb.LeaseTimeToLiveRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Etcdserverpb.LeaseTimeToLiveResponse {
+    try await client.unary(Self.leaseTimeToLivePath, request, options: options)
+  }
+
+  private static let memberPromotePath = MethodPath("/martletpb.Peer/MemberPromote")
+
+  package func memberPromote(
+    _ request: Etcdserverpb.MemberPromoteRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Etcdserverpb.MemberPromoteResponse {
+    try await client.unary(Self.memberPromotePath, request, options: options)
+  }
+
+  private static let clusterStatePath = MethodPath("/martletpb.Peer/ClusterState")
+
+  package func clusterState(
+    _ request: Martletpb.ClusterStateRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Martletpb.ClusterStateResponse {
+    try await client.unary(Self.clusterStatePath, request, options: options)
+  }
+
+  private static let hashAtIndexPath = MethodPath("/martletpb.Peer/HashAtIndex")
+
+  package func hashAtIndex(
+    _ request: Martletpb.HashAtIndexRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Martletpb.HashAtIndexResponse {
+    try await client.unary(Self.hashAtIndexPath, request, options: options)
+  }
+}
+
 /// Calls `v3electionpb.Election`.
 package struct ElectionClient: Sendable {
   private let client: RPCClient

@@ -915,6 +915,142 @@ package struct AuthDispatcher: ServiceDispatcher {
   }
 }
 
+/// Raft messages, snapshots and the few questions that only another member can answer.
+/// 
+/// The metadata of every call says who calls whom: martlet-cluster, martlet-from and martlet-to, IDs in
+/// hexadecimal, martlet-protocol, a number, and martlet-version. ClusterState answers without them.
+///
+/// Answers the calls of `martletpb.Peer`. Everything is called on the event loop that the service's
+/// dispatcher is registered with; a request is valid only during the call that hands it over. What
+/// is not implemented is answered with status Unimplemented.
+package protocol PeerService: AnyObject {
+  /// A `RaftStream` call has begun.
+  func raftStreamStarted(_ call: ServerCall)
+  /// A message of a `RaftStream` call has arrived.
+  func raftStream(_ request: IncomingMessage<Martletpb.RaftBatch.View>, _ call: ServerCall)
+  /// The client of a `RaftStream` call has sent its last message.
+  func raftStreamEnded(_ call: ServerCall)
+  /// A `SnapshotStream` call has begun.
+  func snapshotStreamStarted(_ call: ServerCall)
+  /// A message of a `SnapshotStream` call has arrived.
+  func snapshotStream(_ request: IncomingMessage<Martletpb.SnapshotChunk.View>, _ call: ServerCall)
+  /// The client of a `SnapshotStream` call has sent its last message.
+  func snapshotStreamEnded(_ call: ServerCall)
+  /// `LeaseRenew` was called.
+  func leaseRenew(_ request: IncomingMessage<Martletpb.LeaseRenewRequest.View>, _ call: ServerCall)
+  /// `LeaseTimeToLive` was called.
+  func leaseTimeToLive(_ request: IncomingMessage<Etcdserverpb.LeaseTimeToLiveRequest.View>, _ call: ServerCall)
+  /// `MemberPromote` was called.
+  func memberPromote(_ request: IncomingMessage<Etcdserverpb.MemberPromoteRequest.View>, _ call: ServerCall)
+  /// `ClusterState` was called.
+  func clusterState(_ request: IncomingMessage<Martletpb.ClusterStateRequest.View>, _ call: ServerCall)
+  /// `HashAtIndex` was called.
+  func hashAtIndex(_ request: IncomingMessage<Martletpb.HashAtIndexRequest.View>, _ call: ServerCall)
+  /// A call is over before it was answered; its id is stale when this returns.
+  func callCancelled(_ call: ServerCall)
+}
+
+extension PeerService {
+  package func raftStreamStarted(_ call: ServerCall) {
+    call.finish(.unimplemented("unknown method RaftStream for service martletpb.Peer"))
+  }
+  package func raftStream(_ request: IncomingMessage<Martletpb.RaftBatch.View>, _ call: ServerCall) {}
+  package func raftStreamEnded(_ call: ServerCall) {}
+  package func snapshotStreamStarted(_ call: ServerCall) {
+    call.finish(.unimplemented("unknown method SnapshotStream for service martletpb.Peer"))
+  }
+  package func snapshotStream(_ request: IncomingMessage<Martletpb.SnapshotChunk.View>, _ call: ServerCall) {}
+  package func snapshotStreamEnded(_ call: ServerCall) {}
+  package func leaseRenew(_ request: IncomingMessage<Martletpb.LeaseRenewRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method LeaseRenew for service martletpb.Peer"))
+  }
+  package func leaseTimeToLive(_ request: IncomingMessage<Etcdserverpb.LeaseTimeToLiveRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method LeaseTimeToLive for service martletpb.Peer"))
+  }
+  package func memberPromote(_ request: IncomingMessage<Etcdserverpb.MemberPromoteRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method MemberPromote for service martletpb.Peer"))
+  }
+  package func clusterState(_ request: IncomingMessage<Martletpb.ClusterStateRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method ClusterState for service martletpb.Peer"))
+  }
+  package func hashAtIndex(_ request: IncomingMessage<Martletpb.HashAtIndexRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method HashAtIndex for service martletpb.Peer"))
+  }
+  package func callCancelled(_ call: ServerCall) {}
+}
+
+/// Decodes the requests of `martletpb.Peer` and hands them to a service.
+package struct PeerDispatcher: ServiceDispatcher {
+  private let service: any PeerService
+
+  package init(_ service: any PeerService) {
+    self.service = service
+  }
+
+  package static let methods = [
+    MethodInfo(path: "/martletpb.Peer/RaftStream", requestStreaming: true, responseStreaming: true),
+    MethodInfo(path: "/martletpb.Peer/SnapshotStream", requestStreaming: true, responseStreaming: true),
+    MethodInfo(path: "/martletpb.Peer/LeaseRenew", requestStreaming: false, responseStreaming: false),
+    MethodInfo(path: "/martletpb.Peer/LeaseTimeToLive", requestStreaming: false, responseStreaming: false),
+    MethodInfo(path: "/martletpb.Peer/MemberPromote", requestStreaming: false, responseStreaming: false),
+    MethodInfo(path: "/martletpb.Peer/ClusterState", requestStreaming: false, responseStreaming: false),
+    MethodInfo(path: "/martletpb.Peer/HashAtIndex", requestStreaming: false, responseStreaming: false),
+  ]
+
+  package func start(_ method: Int, _ call: ServerCall) {
+    switch method {
+    case 0: service.raftStreamStarted(call)
+    case 1: service.snapshotStreamStarted(call)
+    default: preconditionFailure("method \(method) takes no stream")
+    }
+  }
+
+  package func halfClose(_ method: Int, _ call: ServerCall) {
+    switch method {
+    case 0: service.raftStreamEnded(call)
+    case 1: service.snapshotStreamEnded(call)
+    default: preconditionFailure("method \(method) takes no stream")
+    }
+  }
+
+  package func cancel(_ method: Int, _ call: ServerCall) {
+    service.callCancelled(call)
+  }
+
+  package func receive(
+    _ method: Int, _ message: UnsafeRawBufferPointer, _ call: ServerCall, _ arena: Arena
+  ) {
+    do throws(DecodeError) {
+      switch method {
+      case 0:
+        let view = try Martletpb.RaftBatch.View(decoding: message, in: arena)
+        service.raftStream(IncomingMessage(view: view, bytes: message), call)
+      case 1:
+        let view = try Martletpb.SnapshotChunk.View(decoding: message, in: arena)
+        service.snapshotStream(IncomingMessage(view: view, bytes: message), call)
+      case 2:
+        let view = try Martletpb.LeaseRenewRequest.View(decoding: message, in: arena)
+        service.leaseRenew(IncomingMessage(view: view, bytes: message), call)
+      case 3:
+        let view = try Etcdserverpb.LeaseTimeToLiveRequest.View(decoding: message, in: arena)
+        service.leaseTimeToLive(IncomingMessage(view: view, bytes: message), call)
+      case 4:
+        let view = try Etcdserverpb.MemberPromoteRequest.View(decoding: message, in: arena)
+        service.memberPromote(IncomingMessage(view: view, bytes: message), call)
+      case 5:
+        let view = try Martletpb.ClusterStateRequest.View(decoding: message, in: arena)
+        service.clusterState(IncomingMessage(view: view, bytes: message), call)
+      case 6:
+        let view = try Martletpb.HashAtIndexRequest.View(decoding: message, in: arena)
+        service.hashAtIndex(IncomingMessage(view: view, bytes: message), call)
+      default: preconditionFailure("no method \(method)")
+      }
+    } catch {
+      call.finish(.malformedRequest(error))
+    }
+  }
+}
+
 /// Elections among clients.
 ///
 /// Answers the calls of `v3electionpb.Election`. Everything is called on the event loop that the service's
