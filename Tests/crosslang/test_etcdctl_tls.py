@@ -5,47 +5,66 @@ etcd is asked first.
 
 import os
 import pathlib
+import ssl
+import urllib.request
 
 import grpc
 import pytest
 
-from certificates import Authority
 from harness import etcdctl
-from semantics import CHANNEL_OPTIONS, Server, wait_until
+from semantics import CHANNEL_OPTIONS, Server, prefix_end, wait_until
 from test_etcdctl import run_both
 # Imported tests run in this module too, with its fixture `server`.
 from test_etcdctl_services import (  # noqa: F401
     SCRIPTS, Running, test_alarm_list_and_disarm, test_elect, test_lease, test_lease_errors,
-    test_lease_keep_alive, test_lease_list_counts, test_lock, test_lock_with_a_command,
+    test_lease_list_counts, test_lock, test_lock_with_a_command,
     test_snapshot_save_under_writes, test_watch, test_watch_as_json, test_watch_from_a_revision,
     test_watch_interactively, test_watch_interactively_in_a_terminal,
     test_watch_of_a_compacted_revision, test_watch_prefix_with_prev_kv, test_watch_with_a_command,
     test_watch_with_a_command_and_a_range)
-from test_tls import Files, TLSMember, mutual
+from test_tls import Files, mutual
 
 SERVER_FLAGS = ["--bcrypt-cost=4"]
 MODES = ["tls", "mutual"]
 
 
-class SecureServer(Server, TLSMember):
+class SecureServer(Server):
     """A member with TLS, on which etcdctl and the stubs of Python know their certificates."""
 
-    def __init__(self, kind, files, mode):
-        is_mutual = mode == "mutual"
-        flags = [*SERVER_FLAGS, *(mutual(files) if is_mutual else [])]
-        TLSMember.__init__(self, kind, files, flags, files.alice if is_mutual else None)
+    def __init__(self, kind, files, mode, client=None):
+        super().__init__(kind)
+        self.files = files
+        self.client = (client or files.alice) if mode == "mutual" else None
+        self.flags = [f"--listen-client-urls={self.endpoint}",
+                      f"--advertise-client-urls={self.endpoint}",
+                      f"--cert-file={files.server[0]}", f"--key-file={files.server[1]}",
+                      *SERVER_FLAGS, *(mutual(files) if self.client else [])]
+
+    @property
+    def endpoint(self):
+        return f"https://127.0.0.1:{self.port}"
 
     @property
     def ctl_flags(self):
         trusted = [f"--cacert={self.files.ca.certificate}"]
-        return trusted + [f"--cert={self.client[0]}", f"--key={self.client[1]}"] * bool(self.client)
+        if self.client is None:
+            return trusted
+        return [*trusted, f"--cert={self.client[0]}", f"--key={self.client[1]}"]
 
     def is_healthy(self):
-        return b'"health":"true"' in TLSMember.get(self, "/health")
+        context = ssl.create_default_context(cafile=self.files.ca.certificate)
+        if self.client:
+            context.load_cert_chain(*self.client)
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/health", context=context,
+                                        timeout=5) as answer:
+                return b'"health":"true"' in answer.read()
+        except OSError:
+            return False
 
     def connect(self):
         read = lambda path: pathlib.Path(path).read_bytes()
-        pair = dict(zip(("certificate_chain", "private_key"), map(read, self.client or ())))
+        pair = dict(zip(("private_key", "certificate_chain"), map(read, (self.client or ())[::-1])))
         self.channel = grpc.secure_channel(
             f"localhost:{self.port}",
             grpc.ssl_channel_credentials(read(self.files.ca.certificate), **pair),
@@ -68,9 +87,11 @@ def server(request, stubs, files):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", sorted(set(SCRIPTS) - {"endpoints and moving"}))
 def test_same_as_etcd(stubs, files, name, mode):
-    """users, roles, auth, alarms, txn -i: with mutual TLS the certificate's name counts as a user,
-    and is none."""
-    with SecureServer("etcd", files, mode) as theirs, SecureServer("martlet", files, mode) as ours:
+    """users, roles, auth, alarms, txn -i: with mutual TLS the scripts' bob is the user where they
+    name none."""
+    bob = files.ca.issue("bob")
+    with SecureServer("etcd", files, mode, bob) as theirs, \
+            SecureServer("martlet", files, mode, bob) as ours:
         run_both((ours, theirs), SCRIPTS[name])
 
 
@@ -111,7 +132,8 @@ def test_make_mirror(stubs, files, kind, mode):
     with SecureServer(kind, files, mode) as secure, Server("martlet") as plain:
         secure.put(b"m/before", b"1")
         wanted = {b"m/before": b"1", b"m/after": b"2"}
-        copied = lambda where, to: {kv.key: kv.value for kv in where.get(to, to + b"0").kvs}
+        copied = lambda where, to: {kv.key: kv.value for kv
+                                    in where.get(to, prefix_end(to)).kvs}
         with Running(secure, "make-mirror", "--prefix=m/", plain.endpoint):
             wait_until(lambda: copied(plain, b"m/") == {b"m/before": b"1"}, "what was there")
             secure.put(b"m/after", b"2")
