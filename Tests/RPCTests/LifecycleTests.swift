@@ -225,6 +225,58 @@ import Testing
     }
   }
 
+  /// The connection outlives the client while a call runs, and no longer.
+  @Test(.timeLimit(.minutes(2)))
+  func aClientThatIsLetGoEndsItsCallsFirst() async throws {
+    try await withServer { fixture in
+      var client: RPCClient? = fixture.makeClient()
+      weak let released = client
+      let call: StreamingCall<Blob, Blob> = try await #require(client).bidirectional(Echo.chat)
+      var responses = call.responses.makeAsyncIterator()
+      await call.send(Blob("before"))
+      let before = try await responses.next()?.text
+      #expect(before == "before")
+      client = nil
+      #expect(released == nil)
+      await call.send(Blob("after"))
+      let after = try await responses.next()?.text
+      #expect(after == "after")
+      #expect(await fixture.server.counters().connections == 1)
+      call.finishSending()
+      let last = try await responses.next()
+      #expect(last == nil)
+      while await fixture.server.counters().connections > 0 { await Task.yield() }
+    }
+  }
+
+  /// Nobody holds the delegates but their connections, when the event loops end under them.
+  @Test(.timeLimit(.minutes(2)))
+  func connectionsKeepTheirDelegates() async throws {
+    try await withServer { fixture in
+      let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+      let heard = EventLog()
+      let count = 20
+      for _ in 0..<count {
+        let connection = try await ClientLoopConnection.connect(
+          to: fixture.address,
+          on: group.next(),
+          delegate: LastHearing(log: heard)
+        ).get()
+        try await group.next().submit {
+          let headers = RequestHeaders.block(path: Echo.chat.path, authority: "test")
+          let call = try #require(connection.start(headers: headers, token: 7))
+          [UInt8](repeating: 1, count: 3).withUnsafeBytes { connection.send(call, $0) }
+          connection.flush()
+        }.get()
+      }
+      await heard.wait(for: "received 7", count: count)
+      try await group.shutdownGracefully()
+      #expect(heard.events.count { $0 == "closed" } == count)
+      // Closed connections let go of them.
+      #expect(heard.events.count { $0 == "released" } == count)
+    }
+  }
+
   @Test func connectionsAreBounded() async throws {
     var configuration = RPCServerConfiguration()
     configuration.connectionsMax = 1
@@ -238,6 +290,29 @@ import Testing
       await second.shutdown()
       let _: Blob = try await fixture.client.unary(Echo.unary, Blob("three"))
     }
+  }
+}
+
+/// Notes what a connection tells it, and its own end.
+final class LastHearing: ClientCallDelegate, Sendable {
+  private let log: EventLog
+
+  init(log: EventLog) {
+    self.log = log
+  }
+
+  deinit {
+    log.add("released")
+  }
+
+  func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) {
+    log.add("received \(token)")
+  }
+
+  func callEnded(_ token: Int, _ end: CallEnd) {}
+
+  func connectionClosed() {
+    log.add("closed")
   }
 }
 

@@ -33,6 +33,9 @@ def free_port() -> int:
 class Member:
     """One server process in a temporary directory of its own."""
 
+    # What etcdctl has to be told to reach it, besides the endpoint.
+    ctl_flags: tuple[str, ...] | list[str] = ()
+
     def __init__(self, kind: str, flags: list[str] | None = None, data_dir: str | None = None,
                  name: str = "m1"):
         self.kind = kind
@@ -240,7 +243,8 @@ def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bo
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
     environment["ETCDCTL_API"] = "3"
     done = subprocess.run(
-        ["/usr/bin/etcdctl", f"--endpoints={endpoint or member.endpoint}", *arguments],
+        ["/usr/bin/etcdctl", f"--endpoints={endpoint or member.endpoint}", *member.ctl_flags,
+         *arguments],
         input=stdin, capture_output=True, text=True, env=environment, timeout=timeout)
     if check and done.returncode != 0:
         raise AssertionError(

@@ -32,7 +32,7 @@ class Running:
 
     def __init__(self, server, *arguments, terminal=None):
         self.process = subprocess.Popen(
-            ["/usr/bin/etcdctl", f"--endpoints={server.endpoint}", *arguments],
+            ["/usr/bin/etcdctl", f"--endpoints={server.endpoint}", *server.ctl_flags, *arguments],
             stdin=terminal if terminal is not None else subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, env=environment(), text=terminal is None)
         self.queue: queue.Queue = queue.Queue()

@@ -28,6 +28,15 @@ final class ClientCore: @unchecked Sendable {
     self.configuration = configuration
   }
 
+  /// Let go without `shutdown`: the calls that run may end, then their connections close.
+  deinit {
+    guard !links.isEmpty else { return }
+    let orphans = Array(links.values)
+    eventLoop.execute {
+      for link in orphans { link.closeWhenIdle() }
+    }
+  }
+
   /// Begins a call on the ready connection, or as soon as there is one.
   func start(_ call: ClientCall, _ path: MethodPath, _ options: CallOptions) {
     call.startTimer()
@@ -127,6 +136,8 @@ final class ClientLink: ClientCallDelegate, @unchecked Sendable {
   /// Calls that the server's limit of streams holds back, in the order of their start.
   private var waiting: [(ClientCall, HeaderBlock)] = []
   private var isServing = false
+  /// Nobody begins calls here any more.
+  private var isOrphan = false
 
   init(core: ClientCore) {
     self.core = core
@@ -154,6 +165,13 @@ final class ClientLink: ClientCallDelegate, @unchecked Sendable {
       served += 1
     }
     waiting.removeFirst(served)
+    if isOrphan, waiting.isEmpty { connection.shutdownGracefully() }
+  }
+
+  /// The client is gone: begins the calls that wait, and closes when the last has ended.
+  func closeWhenIdle() {
+    isOrphan = true
+    serveWaiting()
   }
 
   /// The waiting calls will not begin here any more; the core may have another connection.

@@ -57,7 +57,7 @@ extension ClientLoopConnection {
     while slot.id == id {
       switch slot.reader.next(from: &data, messageBytesMax: configuration.messageBytesMax) {
       case .message(let message, false):
-        delegate.callReceived(slot.token, message)
+        delegate?.callReceived(slot.token, message)
       case .message(let message, true):
         deliverCompressed(slot, message)
       case .needsMore:
@@ -84,14 +84,14 @@ extension ClientLoopConnection {
       fail(slot, .internal("grpc: failed to decompress the received message: \(error)"))
       return
     }
-    delegate.callReceived(slot.token, scratch.bytes)
+    delegate?.callReceived(slot.token, scratch.bytes)
   }
 
   /// Ends a call that the server cannot be let go on with.
   private func fail(_ slot: ClientSlot, _ status: RPCStatus) {
     let token = slot.token
     cancel(slot.id)
-    delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
+    delegate?.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
   }
 
   package func endOfStream(_ stream: HTTP2Stream) {
@@ -104,7 +104,7 @@ extension ClientLoopConnection {
       metadata: slot.metadata.count > 0 ? slot.metadata.entries : []
     )
     close(slot)
-    delegate.callEnded(token, end)
+    delegate?.callEnded(token, end)
   }
 
   private func status(_ slot: ClientSlot) -> RPCStatus {
@@ -131,13 +131,13 @@ extension ClientLoopConnection {
     close(slot)
     if isUnseen {
       let status = RPCStatus.unavailable("the server did not take the call")
-      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: false))
+      delegate?.callEnded(token, CallEnd(status, mayHaveBeenProcessed: false))
     } else if errorCode == Self.cancelCode {
       // The server's reset, or the end of the connection: what comes next tells.
       canceledTokens.append(token)
     } else {
       let status = Self.status(ofErrorCode: errorCode)
-      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
+      delegate?.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
     }
   }
 
@@ -146,31 +146,33 @@ extension ClientLoopConnection {
     let tokens = canceledTokens
     canceledTokens = []
     for token in tokens {
-      delegate.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
+      delegate?.callEnded(token, CallEnd(status, mayHaveBeenProcessed: true))
     }
   }
 
   package func streamWritable(_ stream: HTTP2Stream) {
     guard stream.tag > 0 else { return }
-    delegate.callWritable(slots[stream.tag - 1].token)
+    delegate?.callWritable(slots[stream.tag - 1].token)
   }
 
   package func turnEnded() {
     endCanceled(Self.status(ofErrorCode: Self.cancelCode))
-    delegate.turnEnded()
+    delegate?.turnEnded()
   }
 
   package func goAwayReceived(lastStreamID: Int32, errorCode: UInt32) {
     self.lastStreamID = min(self.lastStreamID, lastStreamID)
     guard !isDraining else { return }
     isDraining = true
-    delegate.connectionDraining()
+    delegate?.connectionDraining()
   }
 
   package func connectionClosed(_ reason: HTTP2CloseReason) {
     http2 = nil
     endCanceled(.unavailable("connection lost"))
-    delegate.connectionClosed()
+    let delegate = delegate
+    self.delegate = nil
+    delegate?.connectionClosed()
   }
 
   private static let refusedStream: UInt32 = 0x7

@@ -60,7 +60,9 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
   static let endedTag = -1
 
   let configuration: RPCClientConfiguration
-  unowned let delegate: any ClientCallDelegate
+  /// Kept until after `connectionClosed`: whoever lets a client go with connections open must not
+  /// have what still comes fall on nobody.
+  @exclusivity(unchecked) var delegate: (any ClientCallDelegate)?
   /// Nil when the connection is closed.
   @exclusivity(unchecked) var http2: HTTP2Connection?
   @exclusivity(unchecked) var slots: ContiguousArray<ClientSlot> = []
@@ -80,8 +82,8 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
     self.delegate = delegate
   }
 
-  /// Connects. The delegate must outlive the connection and hears nothing before the future
-  /// succeeds.
+  /// Connects. The connection keeps its delegate until after `connectionClosed`; it hears nothing
+  /// before the future succeeds.
   package static func connect(
     to address: RPCAddress,
     on eventLoop: any EventLoop,

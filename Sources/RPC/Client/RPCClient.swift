@@ -3,7 +3,8 @@ package import NIOCore
 package import Proto
 
 /// A client of one server. Connects when the first call is made, and again when the connection is
-/// lost. Calls may be made from any task.
+/// lost. Calls may be made from any task. One that is let go without `shutdown` closes its connection
+/// when the calls that run have ended.
 package final class RPCClient: Sendable {
   private let core: ClientCore
 
