@@ -10,6 +10,8 @@ package struct MemberTable: Hashable, Sendable {
   package private(set) var members: [Member]
   /// IDs that may never be used again. Ascending.
   package private(set) var removedIDs: [MemberID]
+  /// The version that all members understand, as `3.6`; empty until the leader has found it.
+  package private(set) var clusterVersion = ""
 
   /// How many members, and how many URLs of one kind per member, a table may hold.
   package static let memberCountMax = 1024
@@ -29,10 +31,21 @@ package struct MemberTable: Hashable, Sendable {
     for member in founders { try add(member) }
   }
 
-  init(clusterID: ClusterID, members: [Member], removedIDs: [MemberID]) {
+  init(
+    clusterID: ClusterID,
+    members: [Member],
+    removedIDs: [MemberID],
+    clusterVersion: String
+  ) {
     self.clusterID = clusterID
     self.members = members
     self.removedIDs = removedIDs
+    self.clusterVersion = clusterVersion
+  }
+
+  /// Records the version that the cluster works at.
+  package mutating func setClusterVersion(_ version: String) {
+    clusterVersion = version
   }
 
   package subscript(id: MemberID) -> Member? {
@@ -140,6 +153,7 @@ package enum MembershipError: Error, Hashable, Sendable {
   case tooManyClientURLs
   case notLearner(MemberID)
   case tooManyMembers
+  case tooManyLearners
 }
 
 extension Array {

@@ -67,6 +67,10 @@ package struct RestoredState: Sendable {
   /// The last entry whose effects the state machine holds durably.
   package var applied: LogIndex
 
+  /// Whether this member joins a cluster whose beginning it does not know: it refuses the log from
+  /// its first entry on, which makes the leader send a snapshot.
+  package var awaitsSnapshot = false
+
   package init(
     hardState: HardState = HardState(),
     confState: ConfState = ConfState(),

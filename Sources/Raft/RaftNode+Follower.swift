@@ -8,7 +8,7 @@ extension RaftNode {
     if message.index < log.committed {
       // Committed entries agree with every leader's.
       answer.index = log.committed
-    } else if log.term(at: message.index) == message.logTerm {
+    } else if !awaitsSnapshot, log.term(at: message.index) == message.logTerm {
       try log.merge(message.entries)
       let matched = message.index + UInt64(message.entries.count)
       log.commit(through: min(message.commit, matched))
@@ -60,6 +60,7 @@ extension RaftNode {
       return
     }
     log.reset(to: snapshot)
+    awaitsSnapshot = false
     peers.update(state, next: log.lastIndex + 1)
     snapshotToInstall = snapshot
     installing = snapshot

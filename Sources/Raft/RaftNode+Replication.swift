@@ -101,7 +101,13 @@ extension RaftNode {
       if message.logTerm > .zero {
         (hint, _) = log.agreement(notAbove: min(hint, log.lastIndex), message.logTerm)
       }
-      if peers.progress[position].reject(message.index, hint: hint) { appendsDue = true }
+      guard peers.progress[position].reject(message.index, hint: hint) else { return }
+      if message.index == .zero {
+        // All logs agree there: it is one who has yet to be told how the cluster began.
+        sendSnapshot(to: position)
+      } else {
+        appendsDue = true
+      }
       return
     }
     if message.index > log.lastIndex { throw .beyondLog }

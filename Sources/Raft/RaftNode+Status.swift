@@ -21,6 +21,9 @@ extension RaftNode {
   /// Whom leadership is being handed to; `.none` when it is not.
   package var leadTransferee: MemberID { transferee }
 
+  /// Whether a leader has a change of the membership under way, so that no other can begin.
+  package var isConfigurationPending: Bool { pendingConfiguration > log.applied }
+
   /// Whether this member counts in elections and commits.
   package var isVoter: Bool { peers.isVoter(id) }
 

@@ -63,6 +63,8 @@ package struct RaftNode: Sendable {
   var snapshotToInstall: SnapshotMetadata?
   /// The snapshot whose installation has not been reported.
   var installing: SnapshotMetadata?
+  /// See `RestoredState.awaitsSnapshot`.
+  package internal(set) var awaitsSnapshot: Bool
 
   // For the next Ready.
   var messages: [Message] = []
@@ -105,6 +107,7 @@ package struct RaftNode: Sendable {
     )
     term = restored.hardState.term
     vote = restored.hardState.vote
+    awaitsSnapshot = restored.awaitsSnapshot
     handedHardState = restored.hardState
     peers = Peers(restored.confState, next: log.lastIndex + 1)
     if let appliedTerm = log.term(at: restored.applied), restored.applied > .zero {
@@ -131,6 +134,9 @@ package struct RaftNode: Sendable {
       throw .entries
     }
     if restored.hardState.commit.rawValue > index { throw .commit }
+    if restored.awaitsSnapshot, index > 0 || !restored.confState.voters.isEmpty {
+      throw .membership
+    }
     if restored.applied < restored.snapshotIndex || restored.applied.rawValue > index {
       throw .applied
     }

@@ -22,6 +22,7 @@ package enum ReplicatedOperation: Int, Sendable {
   case authRoleDelete = 1201
   case authRoleGrantPermission = 1203
   case authRoleRevokePermission = 1204
+  case clusterVersionSet = 1300
   case clusterMemberAttributes = 1301
   case downgradeInfoSet = 1302
   case leaseUpkeep = 2000
@@ -97,6 +98,20 @@ package struct ProposalBatch: ~Copyable {
       writer.append(varint: 1 << 3)
       writer.append(varint: epoch)
     }
+    let length = writer.count - start - Self.frameHeaderBytes
+    writer.overwrite(integer: UInt32(length).littleEndian, at: start)
+    count += 1
+  }
+
+  /// Adds a frame with a header and what `body` appends.
+  mutating func appendFrame(handle: RequestHandle, _ body: (inout ByteWriter) -> Void) {
+    let start = writer.count
+    writer.append(integer: UInt32(0))
+    writer.append(field: Self.idField, varint: handle.rawValue)
+    let header = writer.count
+    writer.append(field: 1, varint: epoch)
+    writer.closeField(Self.headerField, since: header)
+    body(&writer)
     let length = writer.count - start - Self.frameHeaderBytes
     writer.overwrite(integer: UInt32(length).littleEndian, at: start)
     count += 1

@@ -36,6 +36,7 @@ package enum Recovery {
     }
     restored.entries.reserveCapacity(log.entries.count)
     for entry in log.entries { restored.entries.append(try Self.entry(entry)) }
+    restored.awaitsSnapshot = applied.index == .zero && applied.confState.voters.isEmpty
     let hardState = log.hardState ?? LogHardState()
     // A commit index alone is not worth a sync, so the log's may be older than the store's.
     restored.hardState = HardState(

@@ -17,6 +17,12 @@ package struct ReplicaConfiguration: Sendable {
   package var name: String
   package var clientURLs: [String]
 
+  /// Whether a change of the membership must leave a quorum of started members.
+  package var isReconfigurationStrict = true
+
+  /// Whether a leader makes a learner that has caught up a voter by itself.
+  package var promotesLearners = false
+
   /// A memtable is closed for flushing when it holds this much. The store keeps memory for its
   /// largest transaction, so more would cost more for good.
   package var memtableBytesMax = 8 << 20

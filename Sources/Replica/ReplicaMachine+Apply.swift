@@ -20,8 +20,7 @@ extension ReplicaMachine {
     case .normal(let bytes):
       bytes.withUnsafeBytes { apply(InternalRequest($0, epoch: configuration.epoch)) }
     case .configuration(let change):
-      confState = raft.applyConfChange(change)
-      applied.confState = confState
+      apply(change)
     }
   }
 
@@ -73,6 +72,8 @@ extension ReplicaMachine {
       applyAuth(operation, request, header: header)
     case .clusterMemberAttributes:
       applyAttributes(request)
+    case .clusterVersionSet:
+      applyClusterVersion(request)
     case .downgradeInfoSet:
       applyDowngrade(request, header: header)
     }
@@ -126,19 +127,6 @@ extension ReplicaMachine {
     }
   }
 
-  private func applyAttributes(_ request: InternalRequest) {
-    guard
-      let message = try? Membershippb.ClusterMemberAttrSetRequest(decoding: request.request),
-      let attributes = message.memberAttributes
-    else { return }
-    // An unknown or removed member publishing itself changes nothing.
-    try? members.setAttributes(
-      MemberID(message.memberID),
-      name: attributes.name,
-      clientURLs: attributes.clientURLs
-    )
-  }
-
   /// Adds an answer to the queue of the loop that waits for it. Without one, the work is done all
   /// the same and the answer is thrown away.
   func reply(
@@ -150,26 +138,5 @@ extension ReplicaMachine {
       return
     }
     lastReplyFailed = !replies[handle.loop].reply(to: handle.call, encode)
-  }
-
-  /// Once it leads, the member tells the cluster its name and where clients reach it.
-  func publishIfLeading() {
-    guard status.role == .leader, !hasPublished else { return }
-    let known = members[configuration.memberID]
-    if known?.name == configuration.name && known?.clientURLs == configuration.clientURLs {
-      hasPublished = true
-      return
-    }
-    var attributes = Membershippb.Attributes()
-    attributes.name = configuration.name
-    attributes.clientURLs = configuration.clientURLs
-    var message = Membershippb.ClusterMemberAttrSetRequest()
-    message.memberID = configuration.memberID.rawValue
-    message.memberAttributes = attributes
-    var batch = ProposalBatch(epoch: configuration.epoch, capacity: 256)
-    message.encoded().withUnsafeBytes { bytes in
-      batch.append(.clusterMemberAttributes, handle: .none, request: bytes)
-    }
-    hasPublished = (try? raft.propose(ProposalBatch.requests(in: batch.take()))) != nil
   }
 }

@@ -39,7 +39,7 @@ extension ReplicaMachine {
       } else {
         try access.requireRoot(caller)
       }
-    case .leaseUpkeep, .downgradeInfoSet, .clusterMemberAttributes:
+    case .leaseUpkeep, .downgradeInfoSet, .clusterMemberAttributes, .clusterVersionSet:
       try access.requireRoot(caller)
     case .authEnable, .authDisable, .authUserAdd, .authUserDelete, .authUserChangePassword,
       .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,

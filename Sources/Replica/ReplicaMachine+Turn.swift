@@ -24,7 +24,7 @@ extension ReplicaMachine {
     hasNewCompaction = false
     refreshStatus()
     followLeadership()
-    publishIfLeading()
+    keepMembers()
     if raft.hasReady { _ = takeReady(into: &output) }
     return output
   }

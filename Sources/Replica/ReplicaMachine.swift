@@ -90,8 +90,19 @@ package final class ReplicaMachine {
   /// Whether there may be revisions to remove: also at the start, when an earlier life may have
   /// left some.
   var hasNewCompaction = true
-  /// Whether this member has proposed its name and client URLs since it started.
-  var hasPublished = false
+  /// The version of `members` at which it was last seen to hold this member's name and client
+  /// URLs.
+  var publishedVersion = -1
+  /// Until it tells them again, and until it sees to the membership again as a leader.
+  var publishPauseTicks = 0
+  var upkeepPauseTicks = 0
+  /// Changes of the membership that wait for the one under way.
+  var waitingChanges: [SharedBytes] = []
+  /// The newest version that all members understand, as `3.6`, where the owner knows; a leader makes
+  /// it the cluster's. Empty: not known.
+  package var agreedVersion = ""
+  /// How long this member has known that it was removed.
+  package internal(set) var ticksSinceRemoval = 0
   let catchUp: CatchUpWindow
   let scratch: ReplyQueue
   /// Measures how long entries take, when somebody wants to know.
@@ -184,6 +195,7 @@ package final class ReplicaMachine {
   package func tick() {
     raft.tick()
     keepLeases()
+    tickMembers()
   }
 
   /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.

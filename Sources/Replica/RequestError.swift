@@ -50,6 +50,14 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
   case invalidAuthToken
   case invalidAuthManagement
   case oldAuthRevision
+  case memberIDExists
+  case peerURLExists
+  case notEnoughStarted
+  case badMemberURLs
+  case notLearner
+  case learnerNotReady
+  case tooManyLearners
+  case unhealthy
 }
 
 extension RequestError {
@@ -93,8 +101,9 @@ extension RequestError {
     switch error {
     case .noLeader, .transferring: self = .noLeader
     case .dropped: self = .tooManyRequests
-    // Only changes of the membership meet these, and requests are none.
-    case .configurationPending, .configurationInvalid: self = .tooManyRequests
+    // Only changes of the membership meet these.
+    case .configurationPending: self = .tooManyRequests
+    case .configurationInvalid: self = .notEnoughStarted
     }
   }
 }

@@ -30,6 +30,15 @@ package struct StoredMetadata: Sendable {
     )
   }
 
+  /// The start of a member that joins: nothing applied, and no membership until a snapshot tells it.
+  /// `members` is what its peers said, so that it finds them.
+  package init(joining members: MemberTable) {
+    self.init(
+      applied: LogMark(index: .zero, term: .zero, confState: ConfState()),
+      members: members
+    )
+  }
+
   /// The key-value pairs to store: a `raftpb.SnapshotMetadata` and the member table.
   package func encoded() -> MetadataChanges {
     [

@@ -50,14 +50,3 @@ extension MemberContext {
     return header
   }
 }
-
-extension Etcdserverpb.Member {
-  init(_ member: Member) {
-    self.init()
-    id = member.id.rawValue
-    name = member.name
-    peerURLs = member.peerURLs
-    clientURLs = member.clientURLs
-    isLearner = member.isLearner
-  }
-}

@@ -68,6 +68,23 @@ extension RequestError {
     case .invalidAuthManagement: (.invalidArgument, "etcdserver: invalid auth management")
     case .oldAuthRevision:
       (.invalidArgument, "etcdserver: revision of auth store is old")
+    case .memberIDExists: (.failedPrecondition, "etcdserver: member ID already exist")
+    case .peerURLExists: (.failedPrecondition, "etcdserver: Peer URLs already exists")
+    case .notEnoughStarted:
+      (
+        .failedPrecondition,
+        "etcdserver: re-configuration failed due to not enough started members"
+      )
+    case .badMemberURLs: (.invalidArgument, "etcdserver: given member URLs are invalid")
+    case .notLearner: (.failedPrecondition, "etcdserver: can only promote a learner member")
+    case .learnerNotReady:
+      (
+        .failedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader"
+      )
+    case .tooManyLearners:
+      (.failedPrecondition, "etcdserver: too many learner members in cluster")
+    case .unhealthy: (.unavailable, "etcdserver: unhealthy cluster")
     }
   }
 }
