@@ -3,7 +3,7 @@ package import Base
 // The table's bytes, in protobuf wire format. A member is encoded like `etcdserverpb.Member`.
 //
 //     table:  1 cluster ID varint; 2 member message, repeated, ascending by ID;
-//             3 removed ID varint, repeated, ascending; 4 cluster version, when it is known;
+//             3 removed ID varint, repeated, ascending; 5 cluster version, when it is known;
 //             15 format version varint (1)
 //     member: 1 ID varint; 2 name; 3 peer URL, repeated; 4 client URL, repeated; 5 learner varint
 //
@@ -21,7 +21,7 @@ extension MemberTable {
       writer.closeField(2, since: start)
     }
     for id in removedIDs { writer.append(field: 3, varint: id.rawValue) }
-    if !clusterVersion.isEmpty { writer.append(field: 4, text: clusterVersion) }
+    if !clusterVersion.isEmpty { writer.append(field: 5, text: clusterVersion) }
     writer.append(field: 15, varint: Self.formatVersion)
   }
 
@@ -53,9 +53,9 @@ extension MemberTable {
         let id = MemberID(value)
         guard removedIDs.last.map({ $0 < id }) ?? (id != .none) else { throw .damaged }
         removedIDs.append(id)
-      case (4, .content(let content)): clusterVersion = try text(content)
+      case (5, .content(let content)): clusterVersion = try text(content)
       case (15, .varint(let value)): version = value
-      case (1, _), (2, _), (3, _), (4, _), (15, _): throw .damaged
+      case (1, _), (2, _), (3, _), (5, _), (15, _): throw .damaged
       default: break
       }
     }
