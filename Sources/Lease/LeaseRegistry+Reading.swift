@@ -19,6 +19,12 @@ package struct LeaseTimes: Equatable, Sendable {
   /// Whole seconds left.
   package var remainingSeconds: Int64
   package var keyCount: Int
+
+  package init(grantedSeconds: Int64, remainingSeconds: Int64, keyCount: Int) {
+    self.grantedSeconds = grantedSeconds
+    self.remainingSeconds = remainingSeconds
+    self.keyCount = keyCount
+  }
 }
 
 // Any thread.

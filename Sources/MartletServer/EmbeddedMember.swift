@@ -140,6 +140,7 @@ public final class EmbeddedMember: Sendable {
     runtime.context.willStop()
     health.setAll(.notServing)
     compaction?.cancel()
+    await runtime.handOverLeadership()
     await runtime.endWaitingCalls()
     runtime.endWatches()
     await server.drain(timeout: .seconds(Self.drainSeconds))

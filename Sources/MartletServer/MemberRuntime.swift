@@ -55,6 +55,7 @@ final class MemberRuntime: Sendable {
     let status = PublishedStatus(members: opened.machine.members)
     let auth = PublishedAuth(opened.machine.auth)
     opened.machine.authChanged = { auth.publish($0) }
+    opened.machine.loggedIn = { tokens.know($0, givenAt: $1) }
     let (loops, fatal, gate) = (
       LoopTable(), FailureLatch(),
       AdmissionGate(bytesMax: configuration.source.limits.proposalBytesMax)
@@ -77,6 +78,7 @@ final class MemberRuntime: Sendable {
         answers: { loops.deliver($1, to: $0) },
         events: { loops.deliver($0) },
         reads: { loops.deliver(ready: $0, lost: $1) },
+        proposals: { loops.deliver(notDone: $0, unknown: $1) },
         fatal: { fatal.fail($0) }
       ),
       makeLogWriter: { LogWriter(log: log, metrics: metrics, report: $0) },
@@ -117,6 +119,7 @@ final class MemberRuntime: Sendable {
         requestBytesMax: configuration.source.maxRequestBytes,
         transactionOperationsMax: configuration.source.maxTxnOps,
         proposalTimeoutNanoseconds: Self.proposalTimeout(configuration.source),
+        electionTimeoutNanoseconds: configuration.source.electionTimeout.wholeNanoseconds,
         leaseSecondsMin: Self.leaseSecondsMin(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
         watchProgressNotifyInterval: configuration.source.watchProgressNotifyInterval,
@@ -279,6 +282,24 @@ final class MemberRuntime: Sendable {
       }
     }
   }
+
+  /// Gives leadership to another voter, if this member has it and there is one: the others then need
+  /// not miss it first.
+  func handOverLeadership() async {
+    for _ in 0..<Self.handOversMax {
+      let status = context.status.current
+      guard status.role == .leader, !status.readsAreLocal else { return }
+      let outcome = await context.transferLeadership(to: nil)
+      context.logger.notice(
+        "leadership handed over",
+        metadata: ["outcome": "\(outcome)", "leader": "\(context.status.current.leader)"]
+      )
+      if case .done = outcome { return }
+    }
+  }
+
+  /// How often `handOverLeadership` tries; each takes an election timeout at most.
+  private static let handOversMax = 3
 
   /// Ends watch streams, which a drain would wait for in vain.
   func endWatches() {

@@ -160,6 +160,9 @@ struct OpenedMember {
     )
     replica.leaseExtensionNanoseconds = source.electionTimeout.wholeNanoseconds
     replica.ticksPerSecond = max(1, Int(.seconds(1) / source.heartbeatInterval))
+    replica.patienceTicks = Int(
+      ((Duration.seconds(5) + source.electionTimeout * 2) / source.heartbeatInterval).rounded()
+    )
     replica.catchUpEntriesMax = UInt64(max(source.snapshotCatchUpEntries, 1))
     return replica
   }

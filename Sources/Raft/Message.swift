@@ -8,6 +8,9 @@ package struct Message: Sendable {
   /// Raw values are those of raftpb.MessageType.
   package enum Kind: UInt8, Sendable, Hashable {
     /// Entries that came to a member that does not lead: `entries`, of which only payloads count.
+    /// With a `logTerm` it is between replicas, and Raft never sees it: for the leader of that term
+    /// only, with a number in `context`; or, with `reject`, the answer that they are in no log, with
+    /// the reason in `index`.
     case propose = 2
     /// A leader's entries after (`index`, `logTerm`), and its `commit`.
     case app = 3

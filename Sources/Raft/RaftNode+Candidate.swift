@@ -7,7 +7,7 @@ extension RaftNode {
   /// Whether it may try to now. One that knows of a committed change of the membership applies it
   /// first; otherwise it might be elected by a majority that is none any more.
   var mayCampaign: Bool {
-    isPromotable && term.rawValue < Message.numberMax
+    mayLead && isPromotable && term.rawValue < Message.numberMax
       && log.lastConfiguration(after: log.applied, through: log.committed) == nil
   }
 

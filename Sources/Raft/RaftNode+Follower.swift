@@ -69,7 +69,7 @@ extension RaftNode {
 
   /// The leader wants this member to take over now.
   mutating func stepTimeoutNow(_ message: borrowing Message) {
-    guard role == .follower, message.from == leader, isPromotable else { return }
+    guard role == .follower, message.from == leader, isPromotable, mayLead else { return }
     takeoverDue = true
     takeOverIfDue()
   }

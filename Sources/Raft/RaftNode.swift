@@ -40,6 +40,9 @@ package struct RaftNode: Sendable {
   var ownVote = OwnVote.none
   /// The leader asked this member to take over while it could not, and it still may.
   var takeoverDue = false
+  /// Whether the owner lets this member campaign and take over: not while its disk hangs. A vote
+  /// for itself could not become durable, and a term that nobody can win disturbs the others.
+  package var mayLead = true
 
   // A leader's.
   var transferee: MemberID = .none

@@ -48,7 +48,7 @@ extension ReplicaMachine {
     let away = now - min(leaseUpkeep.lastTick, now)
     leaseUpkeep.lastTick = now
     leaseUpkeep.waitsForTick = false
-    guard leaseUpkeep.term != nil else { return }
+    guard decidesAboutLeases else { return }
     if away > configuration.leaseExtensionNanoseconds {
       // The process was paused, or this thread: renewals may wait to be read.
       leases.hold(until: now + configuration.leaseExtensionNanoseconds)
@@ -59,10 +59,18 @@ extension ReplicaMachine {
 
   /// Whether expired leases wait for `proposeExpiry` and it would do something for them now.
   package var hasExpiryToPropose: Bool {
-    // A corrupt member changes nothing by itself; until then, leases may still be renewed.
-    leaseUpkeep.term != nil && !leaseUpkeep.waitsForTick && isRevocationApplied
-      && !alarms.hasCorruption
+    // A corrupt member changes nothing by itself, nor does one with a hung disk; until then, leases
+    // may still be renewed.
+    decidesAboutLeases && !leaseUpkeep.waitsForTick && isRevocationApplied
+      && !alarms.hasCorruption && !isDiskStalled
       && leases.hasDue(now: now)
+  }
+
+  /// Whether this member leads in the term in which it took the leases over. A message may have
+  /// ended that since the last turn, and Raft would send proposals on to the new leader, who has
+  /// renewed leases since.
+  private var decidesAboutLeases: Bool {
+    leaseUpkeep.term == raft.term && raft.role == .leader
   }
 
   private var isRevocationApplied: Bool {

@@ -13,6 +13,8 @@ package enum ReplicatedOperation: Int, Sendable {
   case leaseCheckpoint = 11
   case authEnable = 1000
   case authDisable = 1011
+  /// A user has shown the password, at the member that proposes this, and gets a token.
+  case authenticate = 1012
   case authUserAdd = 1100
   case authUserDelete = 1101
   case authUserChangePassword = 1103
@@ -129,6 +131,27 @@ package struct ProposalBatch: ~Copyable {
   package static func calls(in block: ByteBlock) -> [UInt64] {
     requests(in: block).map { request in
       request.withUnsafeBytes { InternalRequest.handle(in: $0).call }
+    }
+  }
+
+  /// A block as `take()` makes them, of requests that were in others.
+  package static func block(of requests: [SharedBytes]) -> ByteBlock {
+    var writer = ByteWriter(
+      capacity: requests.reduce(0) { $0 + $1.count + frameHeaderBytes }
+    )
+    for request in requests {
+      writer.append(integer: UInt32(request.count).littleEndian)
+      request.withUnsafeBytes { writer.append($0) }
+    }
+    return writer.takeBlock(nextCapacity: 0)
+  }
+
+  /// The call, by its number on its event loop, of a request; and whether the request, which is not
+  /// done, may be proposed again: the answer to a compaction may come long after it is done.
+  package static func call(of request: SharedBytes) -> (call: UInt64, mayRepeat: Bool) {
+    request.withUnsafeBytes { bytes in
+      let isCompaction = InternalRequest(bytes, epoch: 0).operation == .compaction
+      return (InternalRequest.handle(in: bytes).call, !isCompaction)
     }
   }
 

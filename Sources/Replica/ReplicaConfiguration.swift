@@ -38,6 +38,10 @@ package struct ReplicaConfiguration: Sendable {
   /// How many ticks there are in a second.
   package var ticksPerSecond = 10
 
+  /// For how many ticks proposals and reads wait for a leader at most: as long as anybody waits for
+  /// their answers.
+  package var patienceTicks = 70
+
   /// Applying waits for the flusher when memtables hold this much together.
   package var storageBacklogBytesMax = 256 << 20
 

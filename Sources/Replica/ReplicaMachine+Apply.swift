@@ -70,6 +70,8 @@ extension ReplicaMachine {
       .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,
       .authRoleGrantPermission, .authRoleRevokePermission:
       applyAuth(operation, request, header: header)
+    case .authenticate:
+      applyLogIn(request, header: header)
     case .clusterMemberAttributes:
       applyAttributes(request)
     case .clusterVersionSet:

@@ -41,6 +41,9 @@ extension ReplicaMachine {
       }
     case .leaseUpkeep, .downgradeInfoSet, .clusterMemberAttributes, .clusterVersionSet:
       try access.requireRoot(caller)
+    case .authenticate:
+      // Nobody is known yet: the password was looked at.
+      break
     case .authEnable, .authDisable, .authUserAdd, .authUserDelete, .authUserChangePassword,
       .authUserGrantRole, .authUserRevokeRole, .authRoleAdd, .authRoleDelete,
       .authRoleGrantPermission, .authRoleRevokePermission:
@@ -121,6 +124,25 @@ extension ReplicaMachine {
       try changeUsers(&state, operation, bytes)
     default:
       try changeRoles(&state, operation, bytes)
+    }
+  }
+
+  /// A log-in makes a token known to every member. The proposer is the user, with the revision of
+  /// the credentials that were shown: they may have changed since.
+  func applyLogIn(_ request: InternalRequest, header: ResponseHeader) {
+    guard
+      let message = try? Etcdserverpb.InternalAuthenticateRequest(decoding: request.request)
+    else { return }
+    let user = auth.user(AuthName(request.username))
+    reply(to: request.handle) { (reply: inout ByteWriter) throws(RequestError) in
+      guard auth.isEnabled else { throw .authNotEnabled }
+      guard let user, user.credentialRevision == request.authRevision else {
+        throw .authenticationFailed
+      }
+      let token = "\(message.simpleToken).\(applying.rawValue)"
+      loggedIn(LogIn(user: user, token: token), auth.revision)
+      header.write(revision: store.appliedRevision, into: &reply)
+      Etcdserverpb.AuthenticateResponse(token: token).encode(into: &reply)
     }
   }
 

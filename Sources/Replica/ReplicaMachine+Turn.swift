@@ -11,6 +11,8 @@ extension ReplicaMachine {
   /// Does everything that the inputs so far allow, and says what the owner has to do.
   package func turn() -> ReplicaOutput {
     var output = ReplicaOutput()
+    proposeHeld()
+    askHeldReads()
     var didWork = true
     while didWork {
       didWork = takeReady(into: &output)
@@ -19,6 +21,7 @@ extension ReplicaMachine {
     }
     if let events = store.takeEvents() { output.events.append(events) }
     serveReads(into: &output)
+    noteLostProposals(into: &output)
     flushIfDue(into: &output)
     output.hasCompaction = hasNewCompaction
     hasNewCompaction = false
@@ -26,6 +29,10 @@ extension ReplicaMachine {
     followLeadership()
     keepMembers()
     if raft.hasReady { _ = takeReady(into: &output) }
+    if !desk.outgoing.isEmpty {
+      output.messages.append(contentsOf: desk.outgoing)
+      desk.outgoing.removeAll()
+    }
     return output
   }
 
@@ -40,7 +47,7 @@ extension ReplicaMachine {
     if let hardState = ready.hardState { unwrittenHardState = hardState }
     if ready.hasWrite && (ready.mustSync || !ready.entriesToAppend.isEmpty) {
       output.writes.append(write(for: ready))
-      writesUnderWay.append(ready.sequence)
+      writesUnderWay.append((ready.sequence, tickCount))
     } else if writesUnderWay.isEmpty {
       raft.persisted(through: ready.sequence)
     }
@@ -51,13 +58,13 @@ extension ReplicaMachine {
     for entry in ready.committedEntries { pendingBytes += entry.size }
     pending.append(contentsOf: ready.committedEntries)
     waitingReads.append(contentsOf: ready.readStates)
-    output.lostReads.append(contentsOf: ready.readsLost)
+    lose(reads: ready.readsLost, into: &output)
     return true
   }
 
   private func releaseDelayedMessages(into output: inout ReplicaOutput) {
     guard !delayedMessages.isEmpty else { return }
-    let oldestWrite = writesUnderWay.first ?? .max
+    let oldestWrite = writesUnderWay.first?.sequence ?? .max
     output.messages.append(
       contentsOf: delayedMessages.filter { $0.sequence < oldestWrite }.map(\.message)
     )
@@ -153,14 +160,6 @@ extension ReplicaMachine {
     return true
   }
 
-  private func serveReads(into output: inout ReplicaOutput) {
-    guard !waitingReads.isEmpty else { return }
-    for read in waitingReads where read.index <= applied.index {
-      output.readyReads.append(read.context)
-    }
-    waitingReads.removeAll { $0.index <= applied.index }
-  }
-
   /// Closes the memtable when it is large enough, with the metadata of exactly this state.
   private func flushIfDue(into output: inout ReplicaOutput) {
     if let mark = flushedMark {
@@ -219,6 +218,7 @@ extension ReplicaMachine {
     status.lastIndex = raft.lastIndex
     status.committed = raft.commit
     status.applied = applied.index
+    status.isLearner = !isAlone && raft.isLearner
     status.readsAreLocal =
       status.role == .leader && isAlone && raft.term(at: raft.commit) == raft.term
   }

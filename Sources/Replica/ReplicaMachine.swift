@@ -39,6 +39,9 @@ package final class ReplicaMachine {
   /// Called with each new state of `auth` while the batch that made it is still open: who reads
   /// that batch's keys later finds the permissions of the same moment, or newer ones.
   package var authChanged: (AuthState) -> Void = { _ in }
+  /// Called with each log-in that went through the log, before it is answered, and the auth revision
+  /// there.
+  package var loggedIn: (_ logIn: LogIn, _ revision: UInt64) -> Void = { _, _ in }
   package internal(set) var alarms: AlarmTable {
     didSet { alarmsVersion += 1 }
   }
@@ -74,14 +77,26 @@ package final class ReplicaMachine {
   var leaseUpkeep = LeaseUpkeep()
 
   /// Readys whose writes are under way, in order, and the newest one handed out.
-  var writesUnderWay: [UInt64] = []
+  var writesUnderWay: [(sequence: UInt64, tick: UInt64)] = []
   var lastSequence: UInt64 = 0
   /// A commit index that waits for the next write: alone it is not worth one.
   var unwrittenHardState: HardState?
   var delayedMessages: [(sequence: UInt64, message: Raft.Message)] = []
 
+  /// Ticks since the start.
+  var tickCount: UInt64 = 0
+  /// When the leader with the stalled disk began to hand over; nil while it does not.
+  var handOverTick: UInt64?
+
+  var desk: ForwardingDesk
+  /// For the next turn's `ReplicaOutput.proposalsUnknown`.
+  var unknownProposals: [ProposalBlockName] = []
+
   /// Reads that wait until the store has applied their index.
   var waitingReads: [ReadState] = []
+  var heldReads = HeldReads()
+  /// Reads that were given up since the last turn.
+  var expiredReads: [UInt64] = []
   /// Compactions with `physical` set that wait until the background work is done.
   var waitingCompactions: [WaitingCompaction] = []
 
@@ -139,6 +154,7 @@ package final class ReplicaMachine {
     sealedIndex = restored.applied
     raft = try RaftNode(configuration: configuration.raft, restored: restored, seed: seed)
     replies = (0..<configuration.loopCount).map { _ in ReplyQueue() }
+    desk = ForwardingDesk(loopCount: configuration.loopCount, epoch: configuration.epoch)
     scratch = ReplyQueue()
     catchUp = CatchUpWindow(
       entriesMax: configuration.catchUpEntriesMax,
@@ -150,63 +166,28 @@ package final class ReplicaMachine {
 
   // MARK: Inputs
 
-  /// Proposes a block that `ProposalBatch.take()` made.
-  ///
-  /// What clients ask for is refused while too much waits already. What the member itself proposes
-  /// (`isUrgent`) is let through to Raft's own, higher bound.
-  package func receive(proposals block: ByteBlock, isUrgent: Bool = false) {
-    let requests = ProposalBatch.requests(in: block)
-    guard isUrgent || hasRoomForLoad else { return refuse(requests, .tooManyRequests) }
-    do throws(ProposeError) {
-      try raft.propose(requests)
-    } catch {
-      refuse(requests, RequestError(error))
-    }
-  }
-
-  private var hasRoomForLoad: Bool {
-    pendingBytes < configuration.unappliedBytesMax
-      && raft.lastIndex - applied.index < configuration.unappliedEntriesMax
-      && raft.uncommittedBytes
-        < configuration.raft.uncommittedBytesMax - configuration.urgentBytesReserved
-  }
-
-  private func refuse(_ requests: [SharedBytes], _ error: RequestError) {
-    status.proposalsFailed += UInt64(requests.count)
-    for request in requests {
-      request.withUnsafeBytes { bytes in
-        let handle = InternalRequest(bytes, epoch: configuration.epoch).handle
-        reply(to: handle) { (_: inout ByteWriter) throws(RequestError) in throw error }
-      }
-    }
-  }
-
-  /// Asks for a linearizable read; `context` comes back in `readyReads` or `lostReads`.
-  package func requestRead(_ context: UInt64) -> Bool {
-    do {
-      try raft.requestReadIndex(context)
-      return true
-    } catch {
-      return false
-    }
-  }
-
   /// A heartbeat interval has passed.
   package func tick() {
+    tickCount += 1
+    watchDisk()
     raft.tick()
+    expireHeld()
+    expireReads()
     keepLeases()
     tickMembers()
   }
 
   /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.
   package func receive(_ message: consuming Raft.Message) throws(RaftError) {
+    // A proposal with a term is between replicas; Raft's own have none.
+    if message.kind == .propose, message.logTerm > .zero { return receiveProposals(message) }
     try raft.step(message)
   }
 
   /// The log has made every write up to `sequence` durable.
   package func persisted(through sequence: UInt64) {
-    writesUnderWay.removeAll { $0 <= sequence }
-    let covered = writesUnderWay.first.map { $0 - 1 } ?? lastSequence
+    writesUnderWay.removeAll { $0.sequence <= sequence }
+    let covered = writesUnderWay.first.map { $0.sequence - 1 } ?? lastSequence
     raft.persisted(through: covered)
   }
 
@@ -237,6 +218,12 @@ package final class ReplicaMachine {
   var sealedIndex: LogIndex
   /// The weight of the entries applied since then.
   var unsealedLogBytes = 0
+}
+
+/// A user who has shown a password, and the token for that.
+package struct LogIn: Sendable {
+  package var user: AuthUser
+  package var token: String
 }
 
 /// A compaction whose answer waits for the disk.

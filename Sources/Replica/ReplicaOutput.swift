@@ -32,8 +32,16 @@ package struct ReplicaOutput {
   /// Read requests that may be served now: everything up to their index is applied.
   package var readyReads: [UInt64] = []
 
-  /// Read requests that must be asked again.
+  /// Read requests that will not be answered.
   package var lostReads: [UInt64] = []
+
+  /// By event loop: of the proposals up to this block, those without an answer are not done and
+  /// never will be. The answers of the same turn come before this.
+  package var proposalsNotDone: [ProposalBlockName] = []
+
+  /// By event loop: what became of the proposals up to this block that have no answer, nobody here
+  /// will know.
+  package var proposalsUnknown: [ProposalBlockName] = []
 
   package var flush: Flush?
 
@@ -69,6 +77,9 @@ package struct ReplicaStatus: Sendable, Equatable {
   /// Then every acknowledged write was applied here before its acknowledgement, nobody else can
   /// acknowledge any, and so a read of the published state is linearizable without a round.
   package var readsAreLocal = false
+
+  /// Whether this member gets entries and does not count.
+  package var isLearner = false
 
   package init() {}
 }

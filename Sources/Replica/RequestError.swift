@@ -58,6 +58,9 @@ package enum RequestError: UInt8, Error, CaseIterable, Sendable {
   case learnerNotReady
   case tooManyLearners
   case unhealthy
+  case timeoutLeaderFailure
+  case timeoutConnectionLost
+  case learnerUnsupported
 }
 
 extension RequestError {

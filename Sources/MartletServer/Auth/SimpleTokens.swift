@@ -4,8 +4,9 @@ import Synchronization
 /// The tokens of `--auth-token simple`: names for users, chosen at random, that live on while they
 /// are used.
 ///
-/// They are known to the member that gave them and to nobody else, as long as it runs; in a cluster
-/// of several the others would have to learn them through the log.
+/// A lone member keeps those that it gives to itself; in a cluster of several they go through the
+/// log, so that every member knows them (`know`). Each counts their time by their use at itself, and
+/// forgets them when it stops.
 ///
 /// A token is void when its time is over, and when the state says so: `AuthState.honours`. Any thread.
 final class SimpleTokens: Sendable {
@@ -55,25 +56,49 @@ final class SimpleTokens: Sendable {
 
   /// A new token for a user whose password was found right in `state`.
   func assign(_ user: AuthUser, in state: AuthState, now: MonotonicTime = .now) -> String {
-    var generator = SystemRandomNumberGenerator()
-    let letters = (0..<Self.letterCount).map { _ in
-      // 26 letters and as many capitals, as etcd's tokens have.
-      Self.alphabet[Int.random(in: 0..<Self.alphabet.count, using: &generator)]
-    }
+    let letters = Self.makeLetters()
     return table.withLock { table in
       table.lastNumber += 1
-      makeRoom(&table, now)
-      let text = letters + [UInt8(ascii: ".")] + Array(String(table.lastNumber).utf8)
-      if let name = text.withUnsafeBytes({ Self.parse($0) }) {
-        table.tokens[name] = Token(
-          user: user.name,
-          credentialRevision: user.credentialRevision,
-          givenAt: state.revision,
-          deadline: now.advanced(byNanoseconds: ttlNanoseconds)
-        )
-      }
-      return String(decoding: text, as: UTF8.self)
+      let text = "\(letters).\(table.lastNumber)"
+      add(text, user, givenAt: state.revision, to: &table, now)
+      return text
     }
+  }
+
+  /// Takes in a token that went through the log.
+  func know(
+    _ text: String,
+    of user: AuthUser,
+    givenAt revision: UInt64,
+    now: MonotonicTime = .now
+  ) {
+    table.withLock { table in add(text, user, givenAt: revision, to: &table, now) }
+  }
+
+  private func add(
+    _ text: String,
+    _ user: AuthUser,
+    givenAt revision: UInt64,
+    to table: inout Table,
+    _ now: MonotonicTime
+  ) {
+    guard let name = Array(text.utf8).withUnsafeBytes({ Self.parse($0) }) else { return }
+    makeRoom(&table, now)
+    table.tokens[name] = Token(
+      user: user.name,
+      credentialRevision: user.credentialRevision,
+      givenAt: revision,
+      deadline: now.advanced(byNanoseconds: ttlNanoseconds)
+    )
+  }
+
+  /// The random part of a token: 26 letters and as many capitals, as etcd's tokens have.
+  static func makeLetters() -> String {
+    var generator = SystemRandomNumberGenerator()
+    let letters = (0..<letterCount).map { _ in
+      alphabet[Int.random(in: 0..<alphabet.count, using: &generator)]
+    }
+    return String(decoding: letters, as: UTF8.self)
   }
 
   private static let alphabet = Array("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)

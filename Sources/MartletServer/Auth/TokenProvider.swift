@@ -1,5 +1,6 @@
 import Auth
 import Base
+import Replica
 
 /// Gives tokens to users who have shown their password, and knows users by them again: what
 /// `--auth-token` chooses. Any thread.
@@ -36,6 +37,13 @@ enum TokenProvider: Sendable {
       tokens.user(of: token, in: state).map { Caller(name: $0, revision: state.revision) }
     case .signed(let tokens):
       tokens.caller(token)
+    }
+  }
+
+  /// Takes in a log-in that went through the log.
+  func know(_ logIn: LogIn, givenAt revision: UInt64) {
+    if case .simple(let tokens) = self {
+      tokens.know(logIn.token, of: logIn.user, givenAt: revision)
     }
   }
 

@@ -9,6 +9,9 @@ package struct OverloadLimits: Hashable, Sendable {
   /// thousands of clients have under way; each costs about a kilobyte, its call included.
   package var proposalsUnansweredMax = 32_768
 
+  /// Their bytes, in a cluster of several: a lone member is bounded by its log.
+  package var proposalsUnansweredBytesMax = 128 << 20
+
   /// Linearizable reads of one event loop that wait for their moment, and the bytes of their
   /// requests.
   package var readsWaitingMax = 32_768

@@ -137,7 +137,9 @@ enum Check: String {
       return member.isStopping ? "server stopped" : nil
     case .linearizableRead:
       if member.isStopping { return "server stopped" }
-      return member.canReadLinearizably() ? nil : RequestError.noLeader.codeAndText.1
+      if await member.becomesCurrent() { return nil }
+      let reason: RequestError = member.status.hasLeader ? .timeout : .noLeader
+      return reason.codeAndText.1
     }
   }
 }

@@ -65,6 +65,9 @@ final class AccountService: AuthService, @unchecked Sendable {
   }
 
   private func assignToken(_ user: AuthUser, _ state: AuthState, _ call: ServerCall) {
+    if case .simple = shared.tokens, !shared.status.readsAreLocal {
+      return proposeToken(user, call)
+    }
     let (loop, shared, id) = (loop, shared, call.id)
     Task {
       do throws(SignedTokens.Failure) {
@@ -78,6 +81,16 @@ final class AccountService: AuthService, @unchecked Sendable {
         loop.finish(id, RPCStatus(.internal, "etcdserver: no token could be made"))
       }
     }
+  }
+
+  /// In a cluster of several every member has to know the token.
+  private func proposeToken(_ user: AuthUser, _ call: ServerCall) {
+    let request = Etcdserverpb.InternalAuthenticateRequest(
+      name: String(decoding: user.name, as: UTF8.self),
+      simpleToken: SimpleTokens.makeLetters()
+    )
+    let proposer = Proposer(username: request.name, authRevision: user.credentialRevision)
+    request.encoded().withUnsafeBytes { loop.propose(.authenticate, $0, call, as: proposer) }
   }
 
   // MARK: Changes without a password

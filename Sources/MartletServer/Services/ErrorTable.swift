@@ -43,6 +43,15 @@ extension RequestError {
     case .notLeader: (.failedPrecondition, "etcdserver: not leader")
     case .serverStopped: (.unavailable, "etcdserver: server stopped")
     case .timeout: (.unavailable, "etcdserver: request timed out")
+    case .timeoutLeaderFailure:
+      (
+        .unavailable,
+        "etcdserver: request timed out, possibly due to previous leader failure"
+      )
+    case .timeoutConnectionLost:
+      (.unavailable, "etcdserver: request timed out, possibly due to connection lost")
+    case .learnerUnsupported:
+      (.failedPrecondition, "etcdserver: rpc not supported for learner")
     case .memberNotFound: (.notFound, "etcdserver: member not found")
     case .corrupt: (.dataLoss, "etcdserver: corrupt cluster")
     case .rootUserNotExist: (.failedPrecondition, "etcdserver: root user does not exist")

@@ -111,6 +111,7 @@ final class KeyValueService: KVService {
     }
     guard let stamp = loop.admit(call, { $0.permits(request.view) }) else { return }
     guard request.view.serializable || loop.shared.status.readsAreLocal else {
+      if loop.shared.status.isLearner { return call.finish(RPCStatus(.learnerUnsupported)) }
       let copy = ReadRequest.range(SharedBytes(copying: request.bytes))
       return loop.whenLinearizable(copy, call, since: stamp)
     }

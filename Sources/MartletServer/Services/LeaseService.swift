@@ -2,6 +2,7 @@ import Auth
 import Base
 import Lease
 import MVCC
+import NIOCore
 import Proto
 import RPC
 import Replica
@@ -15,6 +16,7 @@ final class LeaseKeepingService: LeaseService {
   private let loop: RequestLoop
   private let leases: LeaseRegistry
   private var scratch = ByteWriter(capacity: 64)
+  private let renewals: RenewalQueue
 
   /// A list of more leases, or a lease with more keys, is a matter for the reader pool.
   private static let itemsOnLoopMax = 1000
@@ -22,10 +24,15 @@ final class LeaseKeepingService: LeaseService {
   init(loop: RequestLoop) {
     self.loop = loop
     leases = loop.shared.leases
+    renewals = RenewalQueue(loop: loop)
+    renewals.answered = { [unowned self] lease, outcome, call in
+      answer(lease, outcome, call)
+    }
   }
 
   func callCancelled(_ call: ServerCall) {
     loop.streamAnswers[call.id] = nil
+    renewals.forget(call.id)
     loop.callCancelled(call.id)
   }
 
@@ -66,18 +73,32 @@ final class LeaseKeepingService: LeaseService {
     _ call: ServerCall
   ) {
     let lease = LeaseID(request.view.id)
-    switch leases.renew(lease, now: MonotonicTime.now.nanoseconds) {
+    guard loop.shared.status.readsAreLocal else { return renewals.append(lease, call) }
+    answer(lease, leases.renew(lease, now: MonotonicTime.now.nanoseconds), call)
+  }
+
+  private func answer(_ lease: LeaseID, _ outcome: LeaseRenewal, _ call: ServerCall) {
+    switch outcome {
     case .renewed(let seconds): answer(lease, seconds: seconds, call)
     case .unknown: answer(lease, seconds: 0, call)
     case .notPrimary: call.finish(RPCStatus(.noLeader))
     case .needsCheckpoint: renewThroughLog(lease, call)
     }
+    if renewals.hasEnded(call.id) { endIfIdle(call) }
   }
 
   func leaseKeepAliveEnded(_ call: ServerCall) {
+    renewals.noteEnd(call.id)
+    endIfIdle(call)
+  }
+
+  /// Ends the answers to a client that has said its last, once none is missing.
+  private func endIfIdle(_ call: ServerCall) {
+    if renewals.isWaiting(call.id) { return }
     if let waiting = loop.streamAnswers[call.id] as? CheckpointedRenewals {
       waiting.isEnded = true
     } else {
+      renewals.forget(call.id)
       call.finish(.ok)
     }
   }
@@ -115,11 +136,17 @@ final class LeaseKeepingService: LeaseService {
 
   /// The log has forgotten; another checkpoint may have come since, but that is long after.
   fileprivate func renewAgain(_ lease: LeaseID, _ call: ServerCall) {
+    guard loop.shared.status.readsAreLocal else { return renewals.append(lease, call) }
     guard case .renewed(let seconds) = leases.renew(lease, now: MonotonicTime.now.nanoseconds)
     else {
       return answer(lease, seconds: 0, call)
     }
     answer(lease, seconds: seconds, call)
+  }
+
+  fileprivate func lastIsAnswered(_ call: ServerCall) {
+    loop.streamAnswers[call.id] = nil
+    endIfIdle(call)
   }
 
   // MARK: Reading
@@ -158,6 +185,9 @@ final class LeaseKeepingService: LeaseService {
     _ stamp: PublishedAuth.Stamp
   ) {
     guard loop.shared.status.readsAreLocal else {
+      if case .leaseTimes(let lease, let withKeys, let access) = request {
+        return answerFromLeader(lease, withKeys: withKeys, access, call, stamp)
+      }
       return loop.whenLinearizable(request, call, since: stamp)
     }
     if isLong { return loop.answerFromPool(request, call, since: stamp) }
@@ -168,6 +198,36 @@ final class LeaseKeepingService: LeaseService {
         shared.encodeLeaseTimes(lease, withKeys: withKeys, access, into: &reply)
       default:
         shared.encodeLeaseList(into: &reply)
+      }
+    }
+  }
+}
+
+extension LeaseKeepingService {
+  /// Only the leader knows how long a lease still lives; its keys are known here.
+  private func answerFromLeader(
+    _ lease: LeaseID,
+    withKeys: Bool,
+    _ access: UserAccess?,
+    _ call: ServerCall,
+    _ stamp: PublishedAuth.Stamp
+  ) {
+    guard renewals.beginQuestion() else { return call.finish(RPCStatus(.tooManyRequests)) }
+    let (loop, shared, id) = (loop, loop.shared, call.id)
+    Task { [renewals] in
+      let outcome = await shared.timesFromLeader(of: lease)
+      loop.eventLoop.execute {
+        renewals.endQuestion()
+        guard let call = loop.calls.call(id) else { return }
+        switch outcome {
+        case .success(let times):
+          loop.answer(call, since: stamp) { (reply: inout ByteWriter) throws(StoreError) in
+            shared.encode(times, of: lease, withKeys: withKeys, access, into: &reply)
+          }
+        case .failure(let error):
+          call.finish(RPCStatus(error))
+        }
+        loop.calls.flush()
       }
     }
   }
@@ -195,7 +255,7 @@ private final class CheckpointedRenewals: StreamAnswers {
     guard !leases.isEmpty else { return false }
     service.renewAgain(leases.removeFirst(), call)
     guard leases.isEmpty else { return true }
-    if isEnded { call.finish(.ok) }
+    if isEnded { service.lastIsAnswered(call) }
     return false
   }
 }
@@ -208,10 +268,22 @@ extension MemberContext {
     _ access: UserAccess?,
     into reply: inout ByteWriter
   ) {
+    let times = leases.times(of: lease, now: MonotonicTime.now.nanoseconds)
+    encode(times, of: lease, withKeys: withKeys, access, into: &reply)
+  }
+
+  /// The same with the times of a lease as they are known; nil when there is none.
+  func encode(
+    _ times: LeaseTimes?,
+    of lease: LeaseID,
+    withKeys: Bool,
+    _ access: UserAccess?,
+    into reply: inout ByteWriter
+  ) {
     var response = Etcdserverpb.LeaseTimeToLiveResponse()
     response.header = responseHeader
     response.id = lease.rawValue
-    if let times = leases.times(of: lease, now: MonotonicTime.now.nanoseconds) {
+    if let times {
       response.ttl = times.remainingSeconds
       response.grantedTTL = times.grantedSeconds
       if withKeys {

@@ -57,12 +57,12 @@ final class StoreMaintenanceService: MaintenanceService {
     loop.propose(.alarm, request.bytes, call)
   }
 
-  /// A lone member leads and can only be told to go on with that.
+  /// Hands leadership to a voter, and answers when that leads.
   func moveLeader(
     _ request: IncomingMessage<Etcdserverpb.MoveLeaderRequest.View>,
     _ call: ServerCall
   ) {
-    let shared = loop.shared
+    let (loop, shared, id) = (loop, loop.shared, call.id)
     guard shared.status.current.leader == shared.memberID else {
       return call.finish(RPCStatus(.notLeader))
     }
@@ -70,12 +70,20 @@ final class StoreMaintenanceService: MaintenanceService {
     guard let member = shared.status.memberList[target], !member.isLearner else {
       return call.finish(RPCStatus(.badLeaderTransferee))
     }
-    guard target == shared.memberID else {
-      return call.finish(.unimplemented("leadership cannot be moved to another member yet"))
+    if target == shared.memberID {
+      return respond(call, Etcdserverpb.MoveLeaderResponse(header: shared.responseHeader))
     }
-    var response = Etcdserverpb.MoveLeaderResponse()
-    response.header = shared.responseHeader
-    respond(call, response)
+    let isPosted = shared.replica.post(
+      .transferLeadership(target) { outcome in
+        switch outcome {
+        case .done:
+          Self.respond(loop, id, Etcdserverpb.MoveLeaderResponse(header: shared.responseHeader))
+        case .notLeader: loop.finish(id, RPCStatus(.notLeader))
+        case .failed: loop.finish(id, RPCStatus(.timeout))
+        }
+      }
+    )
+    if !isPosted { call.finish(RPCStatus(.serverStopped)) }
   }
 
   func hash(_ request: IncomingMessage<Etcdserverpb.HashRequest.View>, _ call: ServerCall) {

@@ -35,6 +35,7 @@ final class MemberContext: Sendable {
     var transactionOperationsMax: Int
     /// How long a proposal may go unanswered before its call ends with `request timed out`.
     var proposalTimeoutNanoseconds: UInt64
+    var electionTimeoutNanoseconds: UInt64
     /// The shortest time to live of a lease; shorter ones are raised to it.
     var leaseSecondsMin: Int64
     /// As etcd reports it in Status: bytes, 0 for no limit.
@@ -96,11 +97,6 @@ final class MemberContext: Sendable {
 
   func willStop() {
     stopping.store(true, ordering: .relaxed)
-  }
-
-  /// Whether a linearizable read can be served within the time that a probe waits.
-  func canReadLinearizably() -> Bool {
-    status.readsAreLocal
   }
 
   /// Calls back, on the housekeeper's thread, once everything applied so far is in the store's

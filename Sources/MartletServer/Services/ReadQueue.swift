@@ -29,6 +29,11 @@ struct ReadQueue {
   /// How many low bits of a context name the event loop.
   private static let loopBits: UInt64 = 16
 
+  /// The number that stands for no event loop: no member has as many.
+  static let noLoop = 1 << loopBits - 1
+
+  static func context(round: UInt64, loop: Int) -> UInt64 { round << loopBits | UInt64(loop) }
+
   /// The event loop that asked for a round.
   static func loop(of context: UInt64) -> Int { Int(context & (1 << loopBits - 1)) }
 
@@ -48,7 +53,7 @@ struct ReadQueue {
 
   /// Starts the round and returns its name.
   mutating func closeRound(loop: Int) -> UInt64 {
-    let context = nextRound << Self.loopBits | UInt64(loop)
+    let context = Self.context(round: nextRound, loop: loop)
     nextRound += 1
     rounds.append(Round(context: context, begin: openBegin, reads: open))
     open = []

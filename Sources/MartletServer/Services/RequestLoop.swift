@@ -70,8 +70,18 @@ final class RequestLoop: @unchecked Sendable {
 
   /// Begins to look for proposals that nobody answers. On the event loop, once.
   func start() {
-    let callers = callers
-    calls.gate = { method, call in callers.refusal(method: method, call) }
+    let (callers, status) = (callers, shared.status)
+    let leadership = LeadershipGuard(calls, status)
+    calls.gate = { method, call in
+      if let refusal = leadership.refusal(method: method, call) { return refusal }
+      return callers.refusal(method: method, call)
+    }
+    let interval = TimeAmount.nanoseconds(
+      Int64(clamping: shared.settings.electionTimeoutNanoseconds)
+    )
+    eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
+      leadership.look()
+    }
     eventLoop.scheduleRepeatedTask(
       initialDelay: Self.timeoutCheckInterval,
       delay: Self.timeoutCheckInterval
@@ -79,9 +89,10 @@ final class RequestLoop: @unchecked Sendable {
   }
 
   private func endOverdueCalls() {
-    for id in timeouts.takeOverdue(now: MonotonicTime.now) {
+    for (id, begin) in timeouts.takeOverdue(now: MonotonicTime.now) {
       streamAnswers[CallID(rawValue: id)] = nil
-      calls.call(CallID(rawValue: id))?.finish(RPCStatus(.timeout))
+      guard let call = calls.call(CallID(rawValue: id)) else { continue }
+      call.finish(RPCStatus(shared.timeoutReason(since: begin)))
     }
     let oldest = MonotonicTime.now.nanoseconds
     let timeout = shared.settings.proposalTimeoutNanoseconds
@@ -111,16 +122,40 @@ final class RequestLoop: @unchecked Sendable {
     _ request: UnsafeRawBufferPointer,
     _ call: ServerCall
   ) {
-    guard shared.gate.isOpen, timeouts.unanswered + proposals.count < limits.proposalsUnansweredMax
-    else {
-      return call.finish(RPCStatus(.tooManyRequests))
-    }
+    guard hasRoomForProposals else { return call.finish(RPCStatus(.tooManyRequests)) }
     let proposer: Proposer?
     do throws(RequestError) {
       proposer = try callers.caller(of: call).map { Proposer($0) }
     } catch {
       return call.finish(RPCStatus(error))
     }
+    append(operation, request, call, proposer)
+  }
+
+  /// As above, in the name of somebody who is not known by the call.
+  func propose(
+    _ operation: ReplicatedOperation,
+    _ request: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    as proposer: Proposer
+  ) {
+    guard hasRoomForProposals else { return call.finish(RPCStatus(.tooManyRequests)) }
+    append(operation, request, call, proposer)
+  }
+
+  @inline(__always)
+  private var hasRoomForProposals: Bool {
+    shared.gate.isOpen && timeouts.unanswered + proposals.count < limits.proposalsUnansweredMax
+      && (timeouts.byteCount < limits.proposalsUnansweredBytesMax || shared.status.readsAreLocal)
+  }
+
+  @inline(__always)
+  private func append(
+    _ operation: ReplicatedOperation,
+    _ request: UnsafeRawBufferPointer,
+    _ call: ServerCall,
+    _ proposer: Proposer?
+  ) {
     let handle = RequestHandle(loop: number, call: call.id.rawValue)
     proposals.append(operation, handle: handle, request: request, proposer: proposer)
     if proposals.byteCount >= Self.proposalBytesMax {
@@ -136,10 +171,42 @@ final class RequestLoop: @unchecked Sendable {
     guard !proposals.isEmpty else { return }
     let count = proposals.count
     let block = proposals.take()
-    timeouts.noteProposed(block, count: count, now: MonotonicTime.now)
+    let sequence = timeouts.noteProposed(block, count: count, now: MonotonicTime.now)
+    post(block, sequence)
+  }
+
+  private func post(_ block: ByteBlock, _ sequence: UInt64) {
     shared.gate.entered(block.count)
     // A replica that has stopped takes nothing; the drain ends the calls.
-    shared.replica.post(.proposals(block))
+    shared.replica.post(.proposals(block, ProposalBlockName(loop: number, sequence: sequence)))
+  }
+
+  /// Of the proposals up to a block, those without an answer are not done and never will be: they
+  /// are proposed again, to a new leader, as long as their time is not over.
+  func proposalsNotDone(through sequence: UInt64) {
+    for batch in timeouts.takeNotDone(through: sequence) {
+      var repeated: [SharedBytes] = []
+      for request in ProposalBatch.requests(in: batch.block) {
+        let (id, mayRepeat) = ProposalBatch.call(of: request)
+        guard let call = calls.call(CallID(rawValue: id)) else { continue }
+        if mayRepeat && streamAnswers[call.id] == nil {
+          repeated.append(request)
+        } else {
+          // Which of a stream's proposals this is cannot be told; the client begins anew.
+          streamAnswers[call.id] = nil
+          call.finish(RPCStatus(.timeoutLeaderFailure))
+        }
+      }
+      guard !repeated.isEmpty else { continue }
+      let block = ProposalBatch.block(of: repeated)
+      post(block, timeouts.noteRepeated(batch, as: block))
+    }
+    calls.flush()
+  }
+
+  /// Whether the proposals up to a block are done cannot be known here.
+  func proposalsUnknown(through sequence: UInt64) {
+    timeouts.loseTrack(through: sequence)
   }
 
   /// Sends the answers of a block that the replica's thread filled.
@@ -158,7 +225,11 @@ final class RequestLoop: @unchecked Sendable {
       case .failure(let error): call.finish(RPCStatus(error))
       }
     }
-    timeouts.noteAnswered(count)
+    if shared.status.readsAreLocal {
+      timeouts.noteAnswered(count, isOpen: nil)
+    } else {
+      timeouts.noteAnswered(count) { self.calls.call(CallID(rawValue: $0)) != nil }
+    }
     calls.flush()
   }
 

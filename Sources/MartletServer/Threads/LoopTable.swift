@@ -1,6 +1,7 @@
 import Base
 import MVCC
 import NIOCore
+import Replica
 import Synchronization
 
 /// The request loops of a member by number, for the threads that bring answers to them.
@@ -33,6 +34,24 @@ final class LoopTable: Sendable {
   /// Has all event loops end the streams that do not end by themselves.
   func endWatches() {
     for loop in all { loop.eventLoop.execute { loop.watches?.endAll() } }
+  }
+
+  /// Tells the event loops what became of proposals without an answer.
+  func deliver(notDone: [ProposalBlockName], unknown: [ProposalBlockName]) {
+    for (names, isNotDone) in [(unknown, false), (notDone, true)] {
+      for name in names {
+        guard let loop = loops.withLock({ name.loop < $0.count ? $0[name.loop] : nil }) else {
+          continue
+        }
+        loop.eventLoop.execute {
+          if isNotDone {
+            loop.proposalsNotDone(through: name.sequence)
+          } else {
+            loop.proposalsUnknown(through: name.sequence)
+          }
+        }
+      }
+    }
   }
 
   /// Tells the event loops which rounds of reads may be served and which were lost.

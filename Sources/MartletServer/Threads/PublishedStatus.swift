@@ -12,6 +12,9 @@ final class PublishedStatus: Sendable {
   private let term = Atomic<UInt64>(0)
   private let localReads = Atomic<Bool>(false)
   private let leader = Atomic<Bool>(false)
+  private let hindrance = Atomic<Bool>(false)
+  private let learner = Atomic<Bool>(false)
+  private let leaderSinceNanoseconds = Atomic<UInt64>(0)
 
   init(members: MemberTable) {
     self.members = Mutex(members)
@@ -26,6 +29,17 @@ final class PublishedStatus: Sendable {
 
   var hasLeader: Bool { leader.load(ordering: .relaxed) }
 
+  /// Whether calls are to be looked at before they begin: there is no leader, or this member is a
+  /// learner.
+  var isHindered: Bool { hindrance.load(ordering: .relaxed) }
+
+  var isLearner: Bool { learner.load(ordering: .relaxed) }
+
+  /// When the present leader was first heard of, or the last one when there is none.
+  var leaderSince: MonotonicTime {
+    MonotonicTime(nanoseconds: leaderSinceNanoseconds.load(ordering: .relaxed))
+  }
+
   var current: ReplicaStatus { status.withLock { $0 } }
 
   var memberList: MemberTable { members.withLock { $0 } }
@@ -38,7 +52,15 @@ final class PublishedStatus: Sendable {
 
   /// Called by the replica's thread after each turn.
   func publish(_ new: ReplicaStatus) {
-    status.withLock { $0 = new }
+    let isNewLeader = status.withLock { status in
+      defer { status = new }
+      return new.leader != .none && (new.leader != status.leader || new.term != status.term)
+    }
+    if isNewLeader {
+      leaderSinceNanoseconds.store(MonotonicTime.now.nanoseconds, ordering: .relaxed)
+    }
+    learner.store(new.isLearner, ordering: .relaxed)
+    hindrance.store(new.isLearner || new.leader == .none, ordering: .relaxed)
     term.store(new.term.rawValue, ordering: .relaxed)
     leader.store(new.leader != .none, ordering: .relaxed)
     localReads.store(new.readsAreLocal, ordering: .releasing)

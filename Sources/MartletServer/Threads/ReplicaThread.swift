@@ -10,11 +10,17 @@ import Storage
 /// turn asks for, and sleeps until there is more or a tick is due.
 final class ReplicaThread: Sendable {
   enum Input: Sendable {
-    case proposals(ByteBlock)
+    case proposals(ByteBlock, ProposalBlockName)
     /// What the member itself proposes: it goes before what clients ask for.
     case ownProposals(ByteBlock)
     /// A linearizable read of the event loop that the context names.
     case read(context: UInt64)
+    /// Calls back, on the replica's thread, with whether everything that was acknowledged before, by
+    /// any member, is applied here.
+    case whenCurrent(@Sendable (_ isCurrent: Bool) -> Void)
+    /// Hands leadership to a member, or to whom it suits, and calls back, on the replica's thread,
+    /// once that is done or given up.
+    case transferLeadership(MemberID?, @Sendable (Transfer) -> Void)
     case log(LogWriter.Report)
     case housekeeper(Housekeeper.Report)
     /// Flush whatever is in memory, and call back, on the housekeeper's thread, once nothing of it
@@ -23,12 +29,22 @@ final class ReplicaThread: Sendable {
     case stop
   }
 
+  /// How a transfer of leadership ended.
+  enum Transfer: Sendable {
+    case done
+    case notLeader
+    case failed
+  }
+
   /// Where answers go: one per event loop. Called on the replica's thread.
   struct Outlets: Sendable {
     var answers: @Sendable (_ loop: Int, ByteBlock) -> Void
     /// Events of what was applied, before the answers to it.
     var events: @Sendable (EventBlock) -> Void
     var reads: @Sendable (_ ready: [UInt64], _ lost: [UInt64]) -> Void
+    /// What became of proposals without an answer; after the answers of the same turn.
+    var proposals:
+      @Sendable (_ notDone: [ProposalBlockName], _ unknown: [ProposalBlockName]) -> Void
     /// The member cannot go on; the text says why.
     var fatal: @Sendable (String) -> Void
   }
@@ -93,6 +109,10 @@ private final class ReplicaLoop: @unchecked Sendable {
   private var publishedDowngradeVersion = -1
   private var lastStatus = ReplicaStatus()
   private var flushWaiters: [@Sendable (Result<Void, FlushError>) -> Void] = []
+  private var notDone: [ProposalBlockName] = []
+  private var unknown: [ProposalBlockName] = []
+  private var currency = CurrencyWaiters()
+  private var transfers = TransferWaiters()
   private var isStopping = false
 
   init(
@@ -137,19 +157,25 @@ private final class ReplicaLoop: @unchecked Sendable {
       }
       takeTurn()
     }
+    currency.endAll()
+    transfers.endAll()
     logWriter.stop()
     housekeeper.stop()
   }
 
   private func receive(_ input: ReplicaThread.Input) {
     switch input {
-    case .proposals(let block):
+    case .proposals(let block, let name):
       gate.left(block.count)
-      machine.receive(proposals: block)
+      machine.receive(proposals: block, named: name)
     case .ownProposals(let block):
       machine.receive(proposals: block, isUrgent: true)
     case .read(let context):
       if !machine.requestRead(context) { outlets.reads([], [context]) }
+    case .whenCurrent(let body):
+      currency.add(body)
+    case .transferLeadership(let target, let body):
+      transfers.begin(machine, to: target, body)
     case .log(let report):
       receive(report)
     case .housekeeper(let report):
@@ -200,11 +226,18 @@ private final class ReplicaLoop: @unchecked Sendable {
 
   /// Runs the machine and carries out what it says.
   private func takeTurn() {
+    currency.ask(machine)
     while takeOneTurn() {}
     publish()
     for (loop, queue) in machine.replies.enumerated() where !queue.isEmpty {
       outlets.answers(loop, queue.take())
     }
+    if !notDone.isEmpty || !unknown.isEmpty {
+      outlets.proposals(notDone, unknown)
+      notDone.removeAll()
+      unknown.removeAll()
+    }
+    transfers.look(machine)
     flushForWaiters()
   }
 
@@ -221,8 +254,11 @@ private final class ReplicaLoop: @unchecked Sendable {
     if let flush = output.flush { housekeeper.post(.flush(flush)) }
     if output.hasCompaction { housekeeper.post(.compact) }
     if !output.readyReads.isEmpty || !output.lostReads.isEmpty {
+      currency.answer(ready: output.readyReads, lost: output.lostReads)
       outlets.reads(output.readyReads, output.lostReads)
     }
+    notDone += output.proposalsNotDone
+    unknown += output.proposalsUnknown
     return isDurable
   }
 

@@ -90,6 +90,9 @@ package final class RPCServerLoop: @unchecked Sendable {
   /// The paths of all methods, in the order in which their services were registered.
   package var methodPaths: [String] { methods.map(\.info.path) }
 
+  /// All methods, in the same order.
+  package var methodInfos: [MethodInfo] { methods.map(\.info) }
+
   /// Adds a service. Its paths must be new.
   package func register<Dispatcher: ServiceDispatcher>(_ dispatcher: Dispatcher) {
     let box = DispatcherBox(dispatcher)

@@ -88,6 +88,21 @@ struct ErrorTableTests {
     Row(.invalidAuthToken, .unauthenticated, "etcdserver: invalid auth token"),
     Row(.invalidAuthManagement, .invalidArgument, "etcdserver: invalid auth management"),
     Row(.oldAuthRevision, .invalidArgument, "etcdserver: revision of auth store is old"),
+    Row(
+      .timeoutLeaderFailure,
+      .unavailable,
+      "etcdserver: request timed out, possibly due to previous leader failure"
+    ),
+    Row(
+      .timeoutConnectionLost,
+      .unavailable,
+      "etcdserver: request timed out, possibly due to connection lost"
+    ),
+    Row(
+      .learnerUnsupported,
+      .failedPrecondition,
+      "etcdserver: rpc not supported for learner"
+    ),
   ]
 
   @Test("a row's code and text", arguments: rows)
