@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from semantics import (CHANNEL_OPTIONS, Code, Server, WatchStream, failure, prefix_end, wait_until)
+from test_semantics_auth import make_keys
 
 MIB = 1 << 20
 SILENT_CONNECTIONS = int(os.environ.get("MARTLET_SILENT_CONNECTIONS", "10000"))
@@ -449,6 +450,32 @@ def test_forged_tokens(guarded, key):
         guarded.root.get(key)
         sizes.append(guarded.resident_bytes())
     assert sizes[3] - sizes[0] < 32 * MIB, [size // MIB for size in sizes]
+
+
+def test_expired_tokens(stubs, tmp_path, key):
+    """Signed ones whose time is over, and such with a forged signature, by the thousand."""
+    option = f"--auth-token={make_keys(tmp_path, 'ES256')},ttl=1s"
+    with Server("martlet", [option, "--bcrypt-cost=4"]) as running:
+        pb, auth = running.pb, running.auth
+        auth.UserAdd(pb.AuthUserAddRequest(name="root", password="pw"))
+        auth.UserGrantRole(pb.AuthUserGrantRoleRequest(user="root", role="root"))
+        auth.AuthEnable(pb.AuthEnableRequest())
+        login = pb.AuthenticateRequest(name="root", password="pw")
+        old = auth.Authenticate(login).token
+        get, request = running.kv.stub.Range.future, pb.RangeRequest(key=key)
+        call = lambda token: get(request, timeout=60, metadata=[("token", token)])
+        wait_until(lambda: call(old).code() == Code.UNAUTHENTICATED, "the token expires")
+        head, claims, signature = auth.Authenticate(login).token.split(".")
+        sizes = []
+        for _ in range(4):
+            for start in range(0, 1000, 100):
+                calls = [call(old if number % 2 else f"{head}.{claims}.{signature[:-4]}{number:04}")
+                         for number in range(start, start + 100)]
+                assert {one.code() for one in calls} == {Code.UNAUTHENTICATED}
+            # Others are served meanwhile; a login may take longer than its token lives.
+            wait_until(lambda: call(auth.Authenticate(login).token).code() == Code.OK, "a login")
+            sizes.append(running.resident_bytes())
+        assert sizes[3] - sizes[0] < 32 * MIB, [size // MIB for size in sizes]
 
 
 def test_guessed_passwords(guarded, key):

@@ -205,12 +205,16 @@ def test_watch_cancel_and_faults(both):
 # Requests whose bodies stay open: chunks of one, as over HTTP/1.1, and DATA of one over HTTP/2.
 
 
+def url_of(member):
+    return member.endpoint if "://" in member.endpoint else f"http://{member.endpoint}"
+
+
 class OpenRequest:
     """A request by curl, whose body is what it is given bit by bit; the answer's lines as they come."""
 
     def __init__(self, member, path, *flags):
         self.process = subprocess.Popen(
-            ["curl", "-sSN", "-X", "POST", "-T", ".", *flags, f"http://{member.endpoint}{path}"],
+            ["curl", "-sSN", "-X", "POST", "-T", ".", *flags, f"{url_of(member)}{path}"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def say(self, text):

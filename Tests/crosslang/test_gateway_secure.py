@@ -13,6 +13,7 @@ import pytest
 from harness import etcdctl
 from semantics import wait_until
 from test_etcdctl_tls import MODES, SecureServer, files  # noqa: F401
+from test_gateway import OpenRequest
 from test_semantics_auth import make_keys
 
 KINDS = ["etcd", "martlet"]
@@ -112,6 +113,19 @@ def test_watch(server, key, version):
             assert event["type"] == "DELETE" and event["kv"]["key"] == b64(key)
         finally:
             watching.kill()
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_watch_with_an_open_body(server, key, version):
+    pair = ["--cert", server.client[0], "--key", server.client[1]] if server.client else []
+    with OpenRequest(server, "/v3/watch", version, "--cacert", server.files.ca.certificate,
+                     *pair) as watch:
+        watch.say(json.dumps({"create_request": {"key": b64(key)}}))
+        assert watch.hear()["created"] is True
+        server.put(key, b"1")
+        assert watch.hear()["events"][0]["kv"]["value"] == b64("1")
+        watch.say(json.dumps({"cancel_request": {}}))
+        assert watch.hear()["canceled"] is True
 
 
 def set_up_auth(running):
