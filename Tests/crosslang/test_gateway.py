@@ -17,7 +17,7 @@ VARYING = {"cluster_id", "member_id", "raft_term", "raftTerm", "raftIndex", "raf
 
 def post(member, path, body, headers=None):
     """One request; the status and the parsed body."""
-    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
     data = body if isinstance(body, (str, bytes)) else json.dumps(body)
     connection.request("POST", path, data, headers or {})
     answer = connection.getresponse()
@@ -80,7 +80,7 @@ def test_paths_and_methods(martlet, etcd):
     for method in ("GET", "PUT", "OPTIONS", "HEAD"):
         answers = []
         for member in both:
-            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
             connection.request(method, "/v3/kv/range")
             answer = connection.getresponse()
             names = ("Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
@@ -99,7 +99,7 @@ def test_lease(both):
         assert ours["grantedTTL"] == theirs["grantedTTL"] == "60"
     same(both, "/v3/lease/leases", {})
     for member in both:
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request("POST", "/v3/lease/keepalive", '{"ID":7587}{"ID":1}')
         lines = connection.getresponse().read().splitlines()
         assert [json.loads(line)["result"].get("TTL") for line in lines] == ["60", None]
@@ -116,7 +116,7 @@ def test_cluster_and_maintenance(martlet, etcd):
     # As etcd from 3.5 on: 3.4 leaves the header out.
     assert "alarms" not in post(martlet, "/v3/maintenance/alarm", {"action": "GET"})[1]
     assert post(martlet, "/v3/maintenance/hash", {})[1]["hash"] > 0
-    connection = http.client.HTTPConnection("127.0.0.1", martlet.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", martlet.port, timeout=60)
     connection.request("POST", "/v3/maintenance/snapshot", "{}")
     lines = connection.getresponse().read().splitlines()
     assert len(lines) >= 2 and all("blob" in json.loads(line)["result"] for line in lines)
@@ -156,7 +156,7 @@ def test_flags():
     flags = ["--cors=http://a.b:80", "--host-whitelist=good.com,127.0.0.1"]
     with harness.Member("martlet", flags) as member:
         def ask(headers, method="GET"):
-            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
             connection.request(method, "/version", headers=headers)
             answer = connection.getresponse()
             answer.read()
@@ -176,7 +176,7 @@ def test_watch(both):
     lines = []
     for member in both:
         post(member, "/v3/kv/put", {"key": "dw==", "value": "MQ=="})
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request(
             "POST", "/v3/watch", '{"create_request":{"key":"dw==","start_revision":1}}')
         answer = connection.getresponse()
@@ -192,7 +192,7 @@ def test_watch(both):
 def test_watch_cancel_and_faults(both):
     lines = []
     for member in both:
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request(
             "POST", "/v3/watch", '{"create_request":{"key":"dw=="}} {"cancel_request":{}}')
         answer = connection.getresponse()
