@@ -88,6 +88,9 @@ extension HTTP2Configuration {
     /// Bytes of DATA we send for which one more token is given back. gRPC's C core answers each
     /// message that it reads with WINDOW_UPDATEs, and many small ones share a DATA frame.
     package var sentDataBytesPerControlFrame = 16
+    /// Tokens kept beyond the burst for DATA sent: thousands of small frames may be under way before
+    /// the peer acknowledges the first.
+    package var controlFramesEarnedMax = 262_144
     /// Tokens given back for each stream that the peer opens: gRPC's C core sends a WINDOW_UPDATE
     /// with each call, also when the answer is trailers alone.
     package var controlFramesPerStream = 2

@@ -84,8 +84,9 @@ extension HTTP2Session {
     bufferedTotal -= length
     sentSincePing = true
     let limits = configuration.floodLimits
-    controlFrames.give(
-      limits.controlFramesPerDataSent + length / limits.sentDataBytesPerControlFrame
+    controlFrames.earn(
+      limits.controlFramesPerDataSent + length / limits.sentDataBytesPerControlFrame,
+      beyondMax: limits.controlFramesEarnedMax
     )
     if state.pointee.flags.contains(.aboveHigh),
       state.pointee.bufferedBytes < configuration.streamBufferedBytesLow

@@ -22,9 +22,14 @@ struct TokenBucket {
     return true
   }
 
-  /// Gives tokens back, up to the burst.
+  /// Gives tokens back, up to the burst. Takes nothing of what was earned beyond it.
   mutating func give(_ count: Int) {
-    tokens = min(burst, tokens + count)
+    tokens = max(tokens, min(burst, tokens + count))
+  }
+
+  /// Gives tokens that are kept beyond the burst, up to `beyondMax` more.
+  mutating func earn(_ count: Int, beyondMax: Int) {
+    tokens = max(tokens, min(burst + beyondMax, tokens + count))
   }
 
   // Lazily, when the bucket has run empty: what time would have brought beyond the burst is lost

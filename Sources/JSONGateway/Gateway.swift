@@ -37,6 +37,11 @@ package final class Gateway: Sendable {
   /// Every path that is served, sorted.
   package var paths: [String] { routes.keys.sorted() }
 
+  /// Whether a request is a stream of messages, so that its answer begins before its end.
+  package func answersWhileReading(method: String, path: String) -> Bool {
+    method == "POST" && routes[path]?.isClientStreaming == true
+  }
+
   /// Answers a request. The call that was made for it is taken back when the task is cancelled.
   package func respond(to request: HTTPRequest) async -> HTTPResponse {
     guard let method = routes[request.path] else { return GatewayResponse.plain(404) }
@@ -89,9 +94,9 @@ package final class Gateway: Sendable {
     _ options: CallOptions,
     _ share: GatewayLoad.Share
   ) async -> HTTPResponse {
-    var messages = JSONMessageSequence(method.request, text: request.body)
+    var messages = GatewayRequestMessages(method.request, of: request, share)
     do {
-      let first = try messages.next()
+      let first = try await messages.next()
       let path = MethodPath(method.path)
       let responses: ResponseStream<RawMessage>
       let sender: Task<Void, Never>?
@@ -125,7 +130,7 @@ package final class Gateway: Sendable {
   /// given up where it is no JSON, as etcd's gateway does.
   private static func send(
     _ first: [UInt8]?,
-    then rest: JSONMessageSequence,
+    then rest: GatewayRequestMessages,
     on call: StreamingCall<RawMessage, RawMessage>
   ) -> Task<Void, Never> {
     Task {
@@ -133,7 +138,7 @@ package final class Gateway: Sendable {
       var message = first
       while let bytes = message, !Task.isCancelled {
         await call.send(RawMessage(bytes))
-        message = try? rest.next()
+        message = try? await rest.next()
       }
       call.finishSending()
     }

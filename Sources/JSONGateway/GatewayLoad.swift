@@ -6,6 +6,8 @@ package struct GatewayLimits: Sendable {
   package var callsMax = 8192
   /// Bytes of request bodies being worked on, all calls together.
   package var bodyBytesMax = 128 << 20
+  /// Bytes of a message that arrives in a request that is a stream.
+  package var arrivingBytesMax = 4 << 20
 
   package init() {}
 }
@@ -39,17 +41,33 @@ final class GatewayLoad: Sendable {
 
   final class Share: Sendable {
     private let load: GatewayLoad
-    private let bodyBytes: Int
+    private let bodyBytes: Mutex<Int>
 
     fileprivate init(load: GatewayLoad, bodyBytes: Int) {
       self.load = load
-      self.bodyBytes = bodyBytes
+      self.bodyBytes = Mutex(bodyBytes)
+    }
+
+    /// Changes the share to what is held now. False, and nothing changes, when that is too much.
+    func hold(bodyBytes count: Int) -> Bool {
+      guard count <= load.limits.arrivingBytesMax else { return false }
+      return bodyBytes.withLock { held in
+        let isGranted = load.state.withLock { state in
+          let sum = state.bodyBytes - held + count
+          guard count <= held || sum <= load.limits.bodyBytesMax else { return false }
+          state.bodyBytes = sum
+          return true
+        }
+        if isGranted { held = count }
+        return isGranted
+      }
     }
 
     deinit {
+      let held = bodyBytes.withLock { $0 }
       load.state.withLock { state in
         state.calls -= 1
-        state.bodyBytes -= bodyBytes
+        state.bodyBytes -= held
       }
     }
   }

@@ -75,6 +75,8 @@ extension ReplicaMachine {
     if soft.leader != .none && soft.leader != status.leader { status.leaderChanges += 1 }
     status.leader = soft.leader
     status.role = soft.role
+    // Before anything of the new leader is applied: it grants leases of which it alone may promise.
+    if soft.role != .leader { followLeadership() }
   }
 
   /// What a batch and an entry take in the log beside the entry's own weight, at most.

@@ -222,4 +222,21 @@ struct FloodTests {
     #expect(server.session.closeReason == nil)
     #expect(server.side.endCount == 30_000)
   }
+
+  /// Thousands of small frames are under way before the client acknowledges the first of them, with
+  /// two WINDOW_UPDATEs each, as gRPC's C core does.
+  @Test func acknowledgementsThatComeTogetherAreServed() {
+    let server = RawServer()
+    server.answer()
+    let count = 6_000
+    let times = server.flood(timesMax: count) { Raw.request(Int32(2 * $0 + 1)) }
+    #expect(times == count)
+    let acknowledged = server.flood(timesMax: 2 * count) { _ in Raw.window(0, 1) }
+    #expect(acknowledged == 2 * count)
+    #expect(server.session.closeReason == nil)
+    // What is earned is used up at last.
+    let more = server.flood(timesMax: 400_000) { _ in Raw.window(0, 1) }
+    #expect(more < 300_000)
+    expectCutOff(server, .controlFrames)
+  }
 }

@@ -226,7 +226,7 @@ import Testing
   }
 
   /// The connection outlives the client while a call runs, and no longer.
-  @Test(.timeLimit(.minutes(2)))
+  @Test(.timeLimit(.minutes(10)))
   func aClientThatIsLetGoEndsItsCallsFirst() async throws {
     try await withServer { fixture in
       var client: RPCClient? = fixture.makeClient()
@@ -250,7 +250,7 @@ import Testing
   }
 
   /// Nobody holds the delegates but their connections, when the event loops end under them.
-  @Test(.timeLimit(.minutes(2)))
+  @Test(.timeLimit(.minutes(10)))
   func connectionsKeepTheirDelegates() async throws {
     try await withServer { fixture in
       let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

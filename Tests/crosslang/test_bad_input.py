@@ -202,7 +202,7 @@ def test_a_client_that_never_reads(member, stubs):
 
 
 def test_http_1(member):
-    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
     for path, status in (("/health", 200), ("/livez", 200), ("/readyz?verbose", 200),
                          ("/version", 200), ("/metrics", 200), ("/nothing", 404),
                          ("/readyz/linearizable_read", 200), ("/livez/nonsense", 404)):

@@ -8,7 +8,7 @@ import pytest
 
 from harness import Member, etcdctl, martlet_binary
 
-SECONDS = 20
+SECONDS = 60
 
 
 def run(*arguments, environment=None, timeout=SECONDS):

@@ -1,7 +1,11 @@
 """The JSON gateway: the same requests to Martlet and to etcd 3.4, and the same answers."""
 
+import contextlib
 import http.client
 import json
+import socket
+import subprocess
+import threading
 
 import pytest
 
@@ -13,7 +17,7 @@ VARYING = {"cluster_id", "member_id", "raft_term", "raftTerm", "raftIndex", "raf
 
 def post(member, path, body, headers=None):
     """One request; the status and the parsed body."""
-    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
     data = body if isinstance(body, (str, bytes)) else json.dumps(body)
     connection.request("POST", path, data, headers or {})
     answer = connection.getresponse()
@@ -76,7 +80,7 @@ def test_paths_and_methods(martlet, etcd):
     for method in ("GET", "PUT", "OPTIONS", "HEAD"):
         answers = []
         for member in both:
-            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
             connection.request(method, "/v3/kv/range")
             answer = connection.getresponse()
             names = ("Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
@@ -95,7 +99,7 @@ def test_lease(both):
         assert ours["grantedTTL"] == theirs["grantedTTL"] == "60"
     same(both, "/v3/lease/leases", {})
     for member in both:
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request("POST", "/v3/lease/keepalive", '{"ID":7587}{"ID":1}')
         lines = connection.getresponse().read().splitlines()
         assert [json.loads(line)["result"].get("TTL") for line in lines] == ["60", None]
@@ -112,7 +116,7 @@ def test_cluster_and_maintenance(martlet, etcd):
     # As etcd from 3.5 on: 3.4 leaves the header out.
     assert "alarms" not in post(martlet, "/v3/maintenance/alarm", {"action": "GET"})[1]
     assert post(martlet, "/v3/maintenance/hash", {})[1]["hash"] > 0
-    connection = http.client.HTTPConnection("127.0.0.1", martlet.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", martlet.port, timeout=60)
     connection.request("POST", "/v3/maintenance/snapshot", "{}")
     lines = connection.getresponse().read().splitlines()
     assert len(lines) >= 2 and all("blob" in json.loads(line)["result"] for line in lines)
@@ -152,7 +156,7 @@ def test_flags():
     flags = ["--cors=http://a.b:80", "--host-whitelist=good.com,127.0.0.1"]
     with harness.Member("martlet", flags) as member:
         def ask(headers, method="GET"):
-            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
             connection.request(method, "/version", headers=headers)
             answer = connection.getresponse()
             answer.read()
@@ -172,7 +176,7 @@ def test_watch(both):
     lines = []
     for member in both:
         post(member, "/v3/kv/put", {"key": "dw==", "value": "MQ=="})
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request(
             "POST", "/v3/watch", '{"create_request":{"key":"dw==","start_revision":1}}')
         answer = connection.getresponse()
@@ -188,7 +192,7 @@ def test_watch(both):
 def test_watch_cancel_and_faults(both):
     lines = []
     for member in both:
-        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", member.port, timeout=60)
         connection.request(
             "POST", "/v3/watch", '{"create_request":{"key":"dw=="}} {"cancel_request":{}}')
         answer = connection.getresponse()
@@ -196,3 +200,146 @@ def test_watch_cancel_and_faults(both):
         connection.close()
     assert lines[0] == lines[1]
     same(both, "/v3/watch", "{bad")
+
+
+# Requests whose bodies stay open: chunks of one, as over HTTP/1.1, and DATA of one over HTTP/2.
+
+
+def url_of(member):
+    return member.endpoint if "://" in member.endpoint else f"http://{member.endpoint}"
+
+
+class OpenRequest:
+    """A request by curl, whose body is what it is given bit by bit; the answer's lines as they come."""
+
+    def __init__(self, member, path, *flags):
+        self.process = subprocess.Popen(
+            ["curl", "-sSN", "-X", "POST", "-T", ".", *flags, f"{url_of(member)}{path}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def say(self, text):
+        self.process.stdin.write(text if isinstance(text, bytes) else text.encode())
+        self.process.stdin.flush()
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        assert line, "the answer has ended"
+        answer = json.loads(line)
+        return plain(answer["result"]) if "result" in answer else answer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+
+
+VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
+
+
+def each(both, version):
+    """etcd speaks HTTP/2 without TLS to gRPC only."""
+    return [member for member in both if member.kind == "martlet" or version == "--http1.1"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_watch_with_an_open_body(both, version):
+    """Watches are made and cancelled one after the other, while events are read."""
+    conversations = []
+    for member in each(both, version):
+        with OpenRequest(member, "/v3/watch", version) as watch:
+            heard = []
+            watch.say('{"create_request":{"key":"dw=="}}')
+            heard.append(watch.hear())
+            post(member, "/v3/kv/put", {"key": "dw==", "value": "MQ=="})
+            heard.append(watch.hear())
+            # A message in two halves, then two at once.
+            watch.say('\n{"create_request":{"key":')
+            post(member, "/v3/kv/put", {"key": "dw==", "value": "Mg=="})
+            heard.append(watch.hear())
+            watch.say('"eA==","start_revision":"1"}}')
+            heard.append(watch.hear())
+            watch.say('{"create_request":{"key":"eQ=="}}\n {"cancel_request":{}}')
+            heard += [watch.hear(), watch.hear()]
+            post(member, "/v3/kv/put", {"key": "dw==", "value": "not watched"})
+            post(member, "/v3/kv/put", {"key": "eA==", "value": "eA=="})
+            heard.append(watch.hear())
+            conversations.append(heard)
+    assert [bool(answer.get("created")) for answer in conversations[0]] == [
+        True, False, False, True, True, False, False]
+    assert conversations[0][5]["canceled"] is True
+    assert conversations[0][6]["events"][0]["kv"]["key"] == "eA=="
+    assert conversations[0] == conversations[-1]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_keep_alive_with_an_open_body(both, version):
+    for member in each(both, version):
+        post(member, "/v3/lease/grant", {"TTL": 600, "ID": 7})
+        with OpenRequest(member, "/v3/lease/keepalive", version) as keeping:
+            for _ in range(3):
+                keeping.say('{"ID":7}\n')
+                answer = keeping.hear()
+                assert (answer["ID"], answer["TTL"]) == ("7", "600")
+            keeping.say('{"ID":8}')
+            assert "TTL" not in keeping.hear()
+            # With the end of the request comes that of the answer.
+            keeping.process.stdin.close()
+            assert keeping.process.stdout.readline() == b""
+            assert keeping.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_open_bodies_that_go_on_for_ever(martlet, version):
+    """What is sent faster than it is taken waits at the client; a message without an end is refused."""
+    post(martlet, "/v3/lease/grant", {"TTL": 600, "ID": 7})
+    before = martlet.resident_bytes()
+    with OpenRequest(martlet, "/v3/lease/keepalive", version) as keeping:
+        keeping.say('{"ID":7}')
+        keeping.hear()
+
+        def flood():
+            # Nobody reads the answers, so this is held up, or the connection is closed.
+            with contextlib.suppress(OSError, ValueError):
+                for _ in range(500):
+                    keeping.say(b'{"ID":7}' * 20_000)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        thread.join(1)
+        for _ in range(10):
+            post(martlet, "/v3/kv/put", {"key": "eA==", "value": "eA=="})
+        assert martlet.resident_bytes() - before < 200 << 20
+        keeping.process.kill()
+        thread.join()
+    for start in ('{"ID":"', "[" * 100):
+        with OpenRequest(martlet, "/v3/lease/keepalive", version) as endless:
+            with contextlib.suppress(OSError):
+                endless.say(start)
+                for _ in range(80):
+                    endless.say(b"1" * 100_000)
+            # curl says nothing of an answer that comes before its HTTP/2 request has ended.
+            answer = endless.process.stdout.read()
+            assert b"too large" in answer or version != "--http1.1"
+            assert endless.process.wait(60) != 0 or b"too large" in answer
+    assert martlet.resident_bytes() - before < 200 << 20
+    assert post(martlet, "/v3/lease/revoke", {"ID": 7})[0] == 200
+
+
+def test_open_bodies_that_say_nothing(martlet):
+    """Others are served beside requests whose bodies never come; they end with their connections."""
+    waiting = []
+    for number in range(300):
+        connection = socket.create_connection(("127.0.0.1", martlet.port), timeout=60)
+        connection.sendall(b"POST /v3/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                           + (b"", b"1\r\n{\r\n", b"40\r\n{")[number % 3])
+        waiting.append(connection)
+    for _ in range(20):
+        assert post(martlet, "/v3/kv/put", {"key": "eA==", "value": "eA=="})[0] == 200
+    for connection in waiting:
+        connection.close()
+    assert post(martlet, "/v3/kv/range", {"key": "eA=="})[1]["count"] == "1"

@@ -52,7 +52,7 @@ def parse(text: str) -> dict:
 
 
 def scrape(member: harness.Member) -> dict:
-    with urllib.request.urlopen(f"http://{member.endpoint}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{member.endpoint}/metrics", timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         return parse(answer.read().decode())
 
@@ -129,7 +129,7 @@ def put_level(member: harness.Member, body: str) -> int:
     request = urllib.request.Request(
         f"http://{member.endpoint}/config/local/log", data=body.encode(), method="PUT")
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

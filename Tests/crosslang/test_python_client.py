@@ -107,7 +107,7 @@ def test_range_stream_is_pinned_to_one_revision(api, martlet, kv):
 def test_unknown_services_are_unimplemented(api, martlet):
     with channel(martlet) as open_channel:
         call = open_channel.unary_unary("/etcdserverpb.Nobody/Knows")
-        status = code(call, b"", timeout=5)
+        status = code(call, b"", timeout=60)
         assert status[0] == grpc.StatusCode.UNIMPLEMENTED
 
 

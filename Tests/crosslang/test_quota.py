@@ -24,7 +24,7 @@ def fill(kv, pb):
     """Puts until one is refused; returns how many went through, and the error."""
     for number in range(200):
         try:
-            kv.Put(pb.PutRequest(key=b"q/%03d" % number, value=b"x" * 1_000_000), timeout=20)
+            kv.Put(pb.PutRequest(key=b"q/%03d" % number, value=b"x" * 1_000_000), timeout=60)
         except grpc.RpcError as error:
             return number, error
     return 200, None
@@ -45,7 +45,7 @@ BROKEN = ("DATA_LOSS", "etcdserver: corrupt cluster")
 
 def health(member, query=""):
     try:
-        with urllib.request.urlopen(f"http://{member.endpoint}/health{query}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{member.endpoint}/health{query}", timeout=60) as answer:
             return answer.status, json.load(answer)["health"]
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["health"]
@@ -63,10 +63,10 @@ def check_full(pb, kv, maintenance, member, own):
     assert etcdctl(member, "alarm", "list").stdout.strip() == f"memberID:{own} alarm:NOSPACE"
     assert maintenance.Status(pb.StatusRequest()).errors == [f"memberID:{own} alarm:NOSPACE "]
     assert "NOSPACE" in etcdctl(member, "endpoint", "status", "-w", "table").stdout
-    assert details(lambda: kv.Put(pb.PutRequest(key=b"small", value=b"x"), timeout=20)) == FULL
-    assert details(lambda: kv.Put(pb.PutRequest(key=b"a", lease=88), timeout=20)) == FULL
+    assert details(lambda: kv.Put(pb.PutRequest(key=b"small", value=b"x"), timeout=60)) == FULL
+    assert details(lambda: kv.Put(pb.PutRequest(key=b"a", lease=88), timeout=60)) == FULL
     for branch in ("success", "failure"):
-        assert details(lambda: kv.Txn(put_in_txn(pb, branch), timeout=20)) == FULL
+        assert details(lambda: kv.Txn(put_in_txn(pb, branch), timeout=60)) == FULL
     assert len(kv.Range(pb.RangeRequest(key=b"q/000")).kvs) == 1
     gone = pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=b"none"))
     assert kv.Txn(pb.TxnRequest(success=[gone])).succeeded
@@ -99,9 +99,9 @@ def test_over_the_quota(api, kind):
             kv.Compact(pb.CompactionRequest(revision=deleted.header.revision, physical=True))
             if kind == "etcd":
                 maintenance.Defragment(pb.DefragmentRequest(), timeout=60)
-            assert details(lambda: kv.Put(pb.PutRequest(key=b"again"), timeout=20)) == FULL
+            assert details(lambda: kv.Put(pb.PutRequest(key=b"again"), timeout=60)) == FULL
             assert "NOSPACE" in etcdctl(member, "alarm", "disarm").stdout
-            kv.Put(pb.PutRequest(key=b"again", value=b"x"), timeout=20)
+            kv.Put(pb.PutRequest(key=b"again", value=b"x"), timeout=60)
             assert not maintenance.Alarm(pb.AlarmRequest(action=0)).alarms
             assert health(member) == (200, "true")
             # What was freed is used again, and the alarm comes back.
@@ -119,26 +119,26 @@ def test_alarms_by_request(api, kind):
 
         def alarm(**fields):
             return [(one.memberID, one.alarm)
-                    for one in maintenance.Alarm(pb.AlarmRequest(**fields), timeout=20).alarms]
+                    for one in maintenance.Alarm(pb.AlarmRequest(**fields), timeout=60).alarms]
 
         assert alarm(action=1, memberID=7, alarm=1) == [(7, 1)]
         assert alarm(action=1, memberID=7, alarm=1) == [(7, 1)]
         assert alarm() == alarm(memberID=own) == alarm(alarm=1) == [(7, 1)]
         assert alarm(alarm=2) == []
-        assert details(lambda: kv.Put(pb.PutRequest(key=b"a"), timeout=20)) == FULL
+        assert details(lambda: kv.Put(pb.PutRequest(key=b"a"), timeout=60)) == FULL
         assert alarm(action=2) == []
         assert alarm(action=2, memberID=own, alarm=1) == []
         assert alarm(action=2, memberID=7, alarm=1) == [(7, 1)]
         assert alarm() == []
-        kv.Put(pb.PutRequest(key=b"a", value=b"v"), timeout=20)
+        kv.Put(pb.PutRequest(key=b"a", value=b"v"), timeout=60)
 
         assert alarm(action=1, memberID=own, alarm=2) == [(own, 2)]
-        assert details(lambda: kv.Put(pb.PutRequest(key=b"a"), timeout=20)) == BROKEN
+        assert details(lambda: kv.Put(pb.PutRequest(key=b"a"), timeout=60)) == BROKEN
         assert details(
-            lambda: kv.DeleteRange(pb.DeleteRangeRequest(key=b"a"), timeout=20)) == BROKEN
-        assert details(lambda: kv.Txn(put_in_txn(pb), timeout=20)) == BROKEN
+            lambda: kv.DeleteRange(pb.DeleteRangeRequest(key=b"a"), timeout=60)) == BROKEN
+        assert details(lambda: kv.Txn(put_in_txn(pb), timeout=60)) == BROKEN
         assert details(
-            lambda: kv.Compact(pb.CompactionRequest(revision=2), timeout=20)) == BROKEN
+            lambda: kv.Compact(pb.CompactionRequest(revision=2), timeout=60)) == BROKEN
         assert kv.Range(pb.RangeRequest(key=b"a")).kvs[0].value == b"v"
         read = pb.RequestOp(request_range=pb.RangeRequest(key=b"a"))
         assert kv.Txn(pb.TxnRequest(success=[read])).succeeded
@@ -147,7 +147,7 @@ def test_alarms_by_request(api, kind):
         assert health(member, "?exclude=CORRUPT") == (200, "true")
         assert etcdctl(member, "alarm", "disarm").stdout.split() == [
             f"memberID:{own}", "alarm:CORRUPT"]
-        kv.Put(pb.PutRequest(key=b"a", value=b"v"), timeout=20)
+        kv.Put(pb.PutRequest(key=b"a", value=b"v"), timeout=60)
 
 
 @pytest.mark.parametrize("kind", ["etcd", "martlet"])
@@ -156,10 +156,10 @@ def test_moving_leadership_of_a_lone_member(api, kind):
     with Member(kind) as member, grpc.insecure_channel(member.endpoint) as channel:
         maintenance = grpc_.MaintenanceStub(channel)
         own = maintenance.Status(pb.StatusRequest()).header.member_id
-        maintenance.MoveLeader(pb.MoveLeaderRequest(targetID=own), timeout=20)
+        maintenance.MoveLeader(pb.MoveLeaderRequest(targetID=own), timeout=60)
         for target in (0, 5):
             request = pb.MoveLeaderRequest(targetID=target)
-            assert details(lambda: maintenance.MoveLeader(request, timeout=20)) == (
+            assert details(lambda: maintenance.MoveLeader(request, timeout=60)) == (
                 "FAILED_PRECONDITION", "etcdserver: bad leader transferee")
 
 
@@ -169,7 +169,7 @@ def test_holes_are_given_back_to_the_disk(api):
     with Member("martlet") as member, grpc.insecure_channel(member.endpoint) as channel:
         kv, maintenance = grpc_.KVStub(channel), grpc_.MaintenanceStub(channel)
         for number in range(160):
-            kv.Put(pb.PutRequest(key=b"q/%03d" % number, value=b"x" * 1_000_000), timeout=20)
+            kv.Put(pb.PutRequest(key=b"q/%03d" % number, value=b"x" * 1_000_000), timeout=60)
         deleted = kv.DeleteRange(pb.DeleteRangeRequest(key=b"q/", range_end=b"q0"))
         kv.Compact(pb.CompactionRequest(revision=deleted.header.revision, physical=True))
         full = maintenance.Status(pb.StatusRequest())
@@ -177,6 +177,6 @@ def test_holes_are_given_back_to_the_disk(api):
         deadline = time.monotonic() + 120
         while maintenance.Status(pb.StatusRequest()).dbSize > 32 << 20:
             assert time.monotonic() < deadline, maintenance.Status(pb.StatusRequest())
-            kv.Put(pb.PutRequest(key=b"meanwhile", value=b"x"), timeout=20)
+            kv.Put(pb.PutRequest(key=b"meanwhile", value=b"x"), timeout=60)
             time.sleep(0.5)
         assert kv.Range(pb.RangeRequest(key=b"meanwhile")).count == 1

@@ -430,7 +430,6 @@ def test_jwt_expires(stubs, server, tmp_path, key):
     option = make_keys(tmp_path, "ES256")
     with Server(server.kind, [*SERVER_FLAGS, f"--auth-token={option},ttl=2s"]) as jwt:
         root = Realm(jwt).root
-        begin = time.monotonic()
 
         def refused():
             try:
@@ -438,7 +437,6 @@ def test_jwt_expires(stubs, server, tmp_path, key):
             except grpc.RpcError as error:
                 assert (error.code(), error.details()) == BAD_TOKEN
                 return True
-            assert time.monotonic() - begin < 20
             return False
 
         wait_until(refused, "the token expires")

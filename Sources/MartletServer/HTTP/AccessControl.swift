@@ -41,6 +41,10 @@ struct AccessControl: HTTPHandler {
     return response
   }
 
+  func answersWhileReading(method: String, path: String) -> Bool {
+    inner.answersWhileReading(method: method, path: path)
+  }
+
   private func allowedOrigin(_ request: HTTPRequest) -> String? {
     guard let origins else { return "*" }
     guard let origin = request.header("origin"), origins.contains(origin) else { return nil }

@@ -23,6 +23,11 @@ final class ClientPort: HTTPHandler {
     self.gateway.withLock { $0 = gateway }
   }
 
+  func answersWhileReading(method: String, path: String) -> Bool {
+    guard path.hasPrefix(Gateway.pathPrefix) else { return false }
+    return gateway.withLock { $0 }?.answersWhileReading(method: method, path: path) ?? false
+  }
+
   func respond(to request: HTTPRequest) async -> HTTPResponse {
     if request.path.hasPrefix(Gateway.pathPrefix), let gateway = gateway.withLock({ $0 }) {
       return await gateway.respond(to: request)

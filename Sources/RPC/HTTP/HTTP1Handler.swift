@@ -2,8 +2,9 @@ import NIOCore
 import NIOHTTP1
 
 /// Serves plain HTTP/1.1 on one connection, one request at a time. Confined to its event loop.
-final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
+final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
   typealias InboundIn = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
 
   private enum State {
@@ -12,6 +13,8 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
     /// The body is too long: the rest of it is thrown away, then the client is told.
     case skippingBody(HTTPRequestHead)
     case answering(Task<Void, Never>)
+    /// The answer goes out while the request comes in.
+    case exchanging(Task<Void, Never>, HTTPRequestBody)
   }
 
   private let loop: RPCServerLoop
@@ -22,6 +25,9 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
   private var state = State.idle
   private var timeout: Scheduled<Void>?
   private var channel: (any Channel)?
+  /// Of the body that is being exchanged.
+  private var unreadBytes = 0
+  private var isReadHeld = false
 
   init(loop: RPCServerLoop, listener: ListenerRole, peer: String) {
     self.loop = loop
@@ -48,12 +54,31 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
 
   func channelInactive(context: ChannelHandlerContext) {
     timeout?.cancel()
-    if case .answering(let task) = state { task.cancel() }
+    switch state {
+    case .answering(let task):
+      task.cancel()
+    case .exchanging(let task, let body):
+      task.cancel()
+      body.end()
+    case .idle, .readingBody, .skippingBody:
+      break
+    }
     state = .idle
     context.fireChannelInactive()
   }
 
+  /// What cannot be read is said to be a bad request, unless it has an answer already.
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    switch state {
+    case .idle, .readingBody, .skippingBody:
+      guard error is HTTPParserError else { break }
+      let fields = HTTPHeaders([("connection", "close"), ("content-length", "0")])
+      let head = HTTPResponseHead(version: .http1_1, status: .badRequest, headers: fields)
+      context.write(wrapOutboundOut(.head(head)), promise: nil)
+      context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+    case .answering, .exchanging:
+      break
+    }
     context.close(promise: nil)
   }
 
@@ -61,12 +86,18 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
     switch unwrapInboundIn(data) {
     case .head(let head):
       startTimeout(context, configuration.requestArrivalTimeout)
-      state = .readingBody(head, [])
+      if !startExchange(context, head) { state = .readingBody(head, []) }
       if head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" }) {
         let go = HTTPResponseHead(version: head.version, status: .continue)
         context.writeAndFlush(wrapOutboundOut(.head(go)), promise: nil)
       }
     case .body(let bytes):
+      if case .exchanging(_, let body) = state {
+        timeout?.cancel()
+        unreadBytes += bytes.readableBytes
+        body.append(Array(bytes.readableBytesView))
+        return
+      }
       guard case .readingBody(let head, var body) = state else { return }
       state = .idle
       if body.count + bytes.readableBytes > configuration.httpBodyBytesMax {
@@ -85,6 +116,9 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
   private func answerRequest(_ context: ChannelHandlerContext) {
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
     switch state {
+    case .exchanging(let task, let body):
+      body.end()
+      state = .answering(task)
     case .idle, .answering:
       context.close(promise: nil)
     case .skippingBody(let head):
@@ -98,15 +132,59 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
         sink.sendNow(status: 404, headers: [("content-length", "0")], body: [])
         return
       }
-      let request = HTTPRequest(
-        method: head.method.rawValue,
-        target: head.uri,
-        headers: head.headers.map { ($0.name.lowercased(), $0.value) },
-        body: body,
-        peer: peer,
-        isSecure: isSecure
-      )
-      state = .answering(answer(request, with: handler, to: sink))
+      state = .answering(answer(request(head, body), with: handler, to: sink))
+    }
+  }
+
+  private func request(_ head: HTTPRequestHead, _ body: [UInt8]) -> HTTPRequest {
+    HTTPRequest(
+      method: head.method.rawValue,
+      target: head.uri,
+      headers: head.headers.map { ($0.name.lowercased(), $0.value) },
+      body: body,
+      peer: peer,
+      isSecure: isSecure
+    )
+  }
+
+  /// Begins to answer a request by its head, if that is how it is to be answered.
+  private func startExchange(_ context: ChannelHandlerContext, _ head: HTTPRequestHead) -> Bool {
+    var request = request(head, [])
+    guard let handler, handler.answersWhileReading(method: request.method, path: request.path)
+    else { return false }
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    let loop = context.eventLoop
+    let body = HTTPRequestBody { count in
+      loop.execute { Self.wereRead(bound, count) }
+    }
+    request.arriving = body
+    let sink = HTTP1Sink(channel: context.channel, head: head) { Self.finished(bound, $0) }
+    unreadBytes = 0
+    state = .exchanging(answer(request, with: handler, to: sink), body)
+    return true
+  }
+
+  /// The reader of a body has taken some of it; on the loop.
+  private static func wereRead(
+    _ bound: NIOLoopBound<(HTTP1Handler, ChannelHandlerContext)>,
+    _ count: Int
+  ) {
+    let (handler, context) = bound.value
+    handler.unreadBytes = max(0, handler.unreadBytes - count)
+    handler.readOn(context)
+  }
+
+  private func readOn(_ context: ChannelHandlerContext) {
+    guard isReadHeld, unreadBytes < HTTPRequestBody.unreadBytesHigh else { return }
+    isReadHeld = false
+    context.read()
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if unreadBytes < HTTPRequestBody.unreadBytesHigh {
+      context.read()
+    } else {
+      isReadHeld = true
     }
   }
 
@@ -116,8 +194,15 @@ final class HTTP1Handler: ChannelInboundHandler, DrainableConnection {
     _ keepAlive: Bool
   ) {
     let (handler, context) = bound.value
+    var isWhole = true
+    if case .exchanging(_, let body) = handler.state {
+      body.end()
+      isWhole = false
+    }
     handler.state = .idle
-    if keepAlive, !handler.loop.isDraining {
+    handler.unreadBytes = 0
+    if keepAlive, isWhole, !handler.loop.isDraining {
+      handler.readOn(context)
       handler.startTimeout(context, handler.configuration.httpIdleTimeout)
     } else {
       context.close(promise: nil)

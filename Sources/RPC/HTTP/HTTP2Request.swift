@@ -9,6 +9,10 @@ final class HTTP2RequestState {
   private var body = ByteWriter(capacity: 16)
   private(set) var isTooLarge = false
   var task: Task<Void, Never>?
+  /// The body, when the request is answered while it arrives.
+  var arriving: HTTPRequestBody?
+  /// Bytes of it whose credit the client gets back when they are read.
+  var unreadBytes = 0
   /// Waits until the client has taken enough.
   private var writable: EventLoopPromise<Void>?
 
@@ -48,13 +52,34 @@ final class HTTP2RequestState {
 
   func clientGone() {
     task?.cancel()
+    arriving?.end()
     writable?.fail(HTTPClientGone())
     writable = nil
   }
 }
 
 extension ServerConnection {
-  /// Hands a plain request that is complete to the HTTP handler.
+  /// Hands a plain request to the HTTP handler by its head, if that is how it is to be answered.
+  func startExchange(_ slot: CallSlot) {
+    let target = slot.metadata.value(named: ":path").map { String($0) } ?? ""
+    let path = target.prefix { $0 != "?" }
+    guard let state = slot.http, let handler = listener.httpHandler,
+      handler.answersWhileReading(method: state.method, path: String(path))
+    else { return }
+    let (loop, id) = (loop, slot.id)
+    state.arriving = HTTPRequestBody { count in
+      loop.eventLoop.execute {
+        guard let slot = loop.knownSlot(id), let state = slot.http, let stream = slot.stream else {
+          return
+        }
+        state.unreadBytes -= count
+        slot.connection?.http2?.consume(stream, count)
+      }
+    }
+    answerPlain(slot)
+  }
+
+  /// Hands a plain request that is complete, or answered as it arrives, to the HTTP handler.
   func answerPlain(_ slot: CallSlot) {
     guard let state = slot.http, let handler = listener.httpHandler else { return }
     slot.phase = .httpAnswer
@@ -66,7 +91,7 @@ extension ServerConnection {
     let target = slot.metadata.value(named: ":path").map { String($0) } ?? ""
     let host = slot.metadata.value(named: ":authority").map { String($0) } ?? authority
     let headers = slot.metadata.entries.filter { !$0.name.hasPrefix(":") }
-    let request = HTTPRequest(
+    var request = HTTPRequest(
       method: state.method,
       target: target,
       headers: [("host", host)] + headers,
@@ -74,6 +99,7 @@ extension ServerConnection {
       peer: peer,
       isSecure: listener.isSecure
     )
+    request.arriving = state.arriving
     state.task = answer(request, with: handler, to: sink)
   }
 }

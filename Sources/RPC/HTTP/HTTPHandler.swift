@@ -1,4 +1,4 @@
-/// A plain HTTP request, over HTTP/1.1 or HTTP/2, read in full.
+/// A plain HTTP request, over HTTP/1.1 or HTTP/2, read in full unless the handler wants it before.
 package struct HTTPRequest: Sendable {
   package var method: String
   /// The path as it came, still percent-encoded, without the query.
@@ -8,6 +8,8 @@ package struct HTTPRequest: Sendable {
   /// In the order of arrival; names in lower case. HTTP/2's `:authority` is here as `host`.
   package var headers: [(name: String, value: String)]
   package var body: [UInt8]
+  /// The body, when the handler answers while it arrives; `body` is empty then.
+  package var arriving: HTTPRequestBody?
   /// The peer's address as text, `10.0.0.7:41244`; empty when unknown.
   package var peer: String
   /// The connection is encrypted, as `ListenerOptions.isSecure` says.
@@ -71,6 +73,12 @@ package struct HTTPResponse: Sendable {
 package protocol HTTPHandler: Sendable {
   /// Called in a task of its own for each request. The task is cancelled when the client goes.
   func respond(to request: HTTPRequest) async -> HTTPResponse
+  /// Whether requests of this method and path are answered while their bodies arrive.
+  func answersWhileReading(method: String, path: String) -> Bool
+}
+
+extension HTTPHandler {
+  package func answersWhileReading(method: String, path: String) -> Bool { false }
 }
 
 /// The client of a streamed body went away.

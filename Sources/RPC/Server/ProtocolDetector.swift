@@ -87,7 +87,8 @@ final class ProtocolDetector: ChannelInboundHandler, RemovableChannelHandler, Dr
       } else {
         try pipeline.configureHTTPServerPipeline(
           withPipeliningAssistance: true,
-          withErrorHandling: true
+          // The handler below knows whether an answer is under way.
+          withErrorHandling: false
         )
         try pipeline.addHandler(HTTP1Handler(loop: loop, listener: listener, peer: peer))
       }

@@ -249,6 +249,10 @@ extension RPCServerLoop {
       let held = slot.reader.heldBytes
       if held > 0 { connection.partialBytes -= held }
       if slot.heldCreditBytes > 0 { connection.http2?.consume(stream, slot.heldCreditBytes) }
+      if let request = slot.http, request.unreadBytes > 0 {
+        connection.http2?.consume(stream, request.unreadBytes)
+        request.unreadBytes = 0
+      }
     }
     if slot.deadline != .max { wheel.remove(slot.index) }
     if slot.index != deliveringSlot { slot.reader.reset() }

@@ -17,7 +17,13 @@ extension ServerConnection {
       takeData(slot, bytes)
     case .httpBody:
       slot.http?.take(bytes)
-    case .free, .headers, .ending, .httpAnswer:
+    case .httpAnswer:
+      if let request = slot.http, let arriving = request.arriving {
+        request.unreadBytes += bytes.count
+        arriving.append(Array(bytes))
+        return
+      }
+    case .free, .headers, .ending:
       break
     }
     // While the client does not read what we send, it may send no more than its window.
@@ -145,7 +151,9 @@ extension ServerConnection {
       endCallRequest(slot)
     case .httpBody:
       answerPlain(slot)
-    case .free, .headers, .ending, .httpAnswer:
+    case .httpAnswer:
+      slot.http?.arriving?.end()
+    case .free, .headers, .ending:
       break
     }
   }

@@ -101,7 +101,7 @@ extension ServerConnection {
     if slot.contentType == .grpc, slot.isPost {
       startCall(slot, stream, deadline: deadline)
     } else {
-      startPlain(slot, stream)
+      startPlain(slot, stream, endStream: endStream)
     }
   }
 
@@ -198,7 +198,7 @@ extension ServerConnection {
   }
 
   /// A request that is not a gRPC call: for the HTTP handler, or refused as grpc-go does.
-  private func startPlain(_ slot: CallSlot, _ stream: HTTP2Stream) {
+  private func startPlain(_ slot: CallSlot, _ stream: HTTP2Stream, endStream: Bool) {
     let httpMethod =
       slot.isPost
       ? "POST" : slot.metadata.value(named: ":method").map { String($0) } ?? ""
@@ -234,6 +234,7 @@ extension ServerConnection {
       method: httpMethod,
       bodyBytesMax: loop.configuration.httpBodyBytesMax
     )
+    if !endStream { startExchange(slot) }
   }
 
   private func unknownMethod(_ slot: CallSlot) -> RPCStatus {

@@ -16,10 +16,10 @@ struct LeaseTests {
   func answers() async throws {
     try await withMember { member in
       let leases = LeaseClient(member.client)
-      let drawn = try await leases.leaseGrant(.init(ttl: 100))
-      #expect(drawn.id > 0 && drawn.ttl == 100 && drawn.header?.revision == 1)
+      let drawn = try await leases.leaseGrant(.init(ttl: 10_000))
+      #expect(drawn.id > 0 && drawn.ttl == 10_000 && drawn.header?.revision == 1)
       #expect(try await leases.leaseGrant(.init(ttl: -3, id: -7)).ttl == 2)
-      #expect(try await leases.leaseGrant(.init(ttl: 50, id: 9)).id == 9)
+      #expect(try await leases.leaseGrant(.init(ttl: 5000, id: 9)).id == 9)
       await expectFailure(.failedPrecondition, "etcdserver: lease already exists") {
         _ = try await leases.leaseGrant(.init(ttl: 50, id: 9))
       }
@@ -39,7 +39,7 @@ struct LeaseTests {
         _ = try await member.kv.put(.init(key: Array(key.utf8), value: [1], lease: 9))
       }
       let times = try await leases.leaseTimeToLive(.init(id: 9, keys: true))
-      #expect(times.grantedTTL == 50 && (40...50).contains(times.ttl))
+      #expect(times.grantedTTL == 5000 && (4000...5000).contains(times.ttl))
       #expect(times.keys == [[97], [98]] && times.header?.revision == 3)
       #expect(try await leases.leaseTimeToLive(.init(id: 9)).keys.isEmpty)
       let unknown = try await leases.leaseTimeToLive(.init(id: 10, keys: true))
@@ -55,7 +55,7 @@ struct LeaseTests {
     try await withMember { member in
       let leases = LeaseClient(member.client)
       for id in 1...20 as ClosedRange<Int64> {
-        _ = try await leases.leaseGrant(.init(ttl: 10 + id, id: id))
+        _ = try await leases.leaseGrant(.init(ttl: 1000 + id, id: id))
       }
       let stream = try await leases.leaseKeepAlive()
       var answers = stream.responses.makeAsyncIterator()
@@ -63,7 +63,7 @@ struct LeaseTests {
         for id in 1...21 as ClosedRange<Int64> { await stream.send(.init(id: id)) }
         for id in 1...21 as ClosedRange<Int64> {
           let answer = try #require(try await answers.next(), "round \(round)")
-          #expect(answer.id == id && answer.ttl == (id == 21 ? 0 : 10 + id))
+          #expect(answer.id == id && answer.ttl == (id == 21 ? 0 : 1000 + id))
           #expect(answer.header?.revision == 1 && answer.header?.raftTerm ?? 0 > 0)
         }
       }
@@ -72,34 +72,46 @@ struct LeaseTests {
     }
   }
 
-  @Test("an expired lease takes its keys in one revision; a renewed one lives")
+  /// That a renewed lease lives on is shown by `LeaseApplyTests`, where no machine is too slow to
+  /// renew in time.
+  @Test("an expired lease takes its keys in one revision, and no others", .timeLimit(.minutes(10)))
   func expiry() async throws {
     try await withMember(Self.quick) { member in
       let leases = LeaseClient(member.client)
-      let start = ContinuousClock.now
-      for id in [1, 2] as [Int64] {
-        #expect(try await leases.leaseGrant(.init(ttl: 0, id: id)).ttl == 1)
-        for key in 0..<3 {
-          _ = try await member.kv.put(.init(key: Array("\(id)-\(key)".utf8), value: [1], lease: id))
+      func put(_ keys: [String], lease: Int64) async throws {
+        let puts = keys.map { key in
+          Etcdserverpb.RequestOp(
+            request: .requestPut(.init(key: Array(key.utf8), value: [1], lease: lease))
+          )
+        }
+        _ = try await member.kv.txn(.init(success: puts))
+      }
+      _ = try await leases.leaseGrant(.init(ttl: 5000, id: 1))
+      try await put(["kept-0", "kept-1"], lease: 1)
+      var short: Int64 = 2
+      var granted = ContinuousClock.now
+      while true {
+        granted = ContinuousClock.now
+        #expect(try await leases.leaseGrant(.init(ttl: 0, id: short)).ttl == 1)
+        do {
+          try await put(["gone-2", "gone-0", "gone-1"], lease: short)
+          break
+        } catch let error as RPCError where error.code == .notFound {
+          // On a busy machine it may be over before its keys are there.
+          short += 1
         }
       }
-      let stream = try await leases.leaseKeepAlive()
-      var answers = stream.responses.makeAsyncIterator()
-      var left: Int64 = 6
-      while left == 6, ContinuousClock.now - start < .seconds(20) {
-        await stream.send(.init(id: 2))
-        let answer = try #require(try await answers.next())
-        // A machine too busy to renew in time proves nothing.
-        if answer.ttl == 0 { return }
-        left = try await member.kv.range(.all).count
+      while try await member.kv.range(.all).count == 5 {
         try await Task.sleep(for: .milliseconds(20))
       }
+      #expect(ContinuousClock.now - granted >= .seconds(1))
       let rest = try await member.kv.range(.all)
-      #expect(rest.kvs.map(\.text).allSatisfy { $0.hasPrefix("2-") })
-      #expect(rest.count == 3 && rest.header?.revision == 8)
-      #expect(ContinuousClock.now - start > .milliseconds(600))
-      #expect(try await leases.leaseTimeToLive(.init(id: 1)).ttl == -1)
-      await stream.send(.init(id: 1))
+      #expect(rest.kvs.map(\.key) == ["kept-0", "kept-1"].map { Array($0.utf8) })
+      #expect(rest.header?.revision == 4)
+      #expect(try await leases.leaseTimeToLive(.init(id: short)).ttl == -1)
+      let stream = try await leases.leaseKeepAlive()
+      var answers = stream.responses.makeAsyncIterator()
+      await stream.send(.init(id: short))
       #expect(try await answers.next()?.ttl == 0)
     }
   }
@@ -112,11 +124,11 @@ struct LeaseTests {
       let leases = LeaseClient(member.client)
       if life > 0 {
         let times = try await leases.leaseTimeToLive(.init(id: 5, keys: true))
-        #expect(times.grantedTTL == 500 && (490...500).contains(times.ttl))
+        #expect(times.grantedTTL == 5000 && (4000...5000).contains(times.ttl))
         #expect(times.keys == (0..<life).map { Array("key-\($0)".utf8) })
         #expect(try await leases.leaseLeases(.init()).leases.map(\.id) == [5])
       } else {
-        _ = try await leases.leaseGrant(.init(ttl: 500, id: 5))
+        _ = try await leases.leaseGrant(.init(ttl: 5000, id: 5))
         _ = try await leases.leaseGrant(.init(ttl: 500, id: 6))
         _ = try await leases.leaseRevoke(.init(id: 6))
       }
@@ -130,7 +142,7 @@ struct LeaseTests {
 
   /// How they go, batch by batch, is for `LeaseApplyTests`; here is all of a member, whose leases may
   /// well end while the last are granted.
-  @Test("thousands expire beside writes, and take their keys", .timeLimit(.minutes(5)))
+  @Test("thousands expire beside writes, and take their keys", .timeLimit(.minutes(10)))
   func storm() async throws {
     try await withMember(Self.quick) { member in
       let leases = LeaseClient(member.client)

@@ -110,7 +110,7 @@ struct MemberLifecycleTests {
             for number in 0..<1_000_000 {
               _ = try await KVClient(client).put(
                 .init("lane-\(lane)", "\(number)"),
-                options: CallOptions(timeout: .seconds(20))
+                options: CallOptions(timeout: .minutes(9))
               )
               last = number
               if number == 20 { starts.yield() }

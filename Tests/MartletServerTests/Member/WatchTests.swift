@@ -11,7 +11,7 @@ private final class WatchCall {
   private var responses: ResponseStream<Etcdserverpb.WatchResponse>.AsyncIterator
 
   init(_ member: TestMember) async throws {
-    call = try await WatchClient(member.client).watch(options: CallOptions(timeout: .seconds(60)))
+    call = try await WatchClient(member.client).watch(options: CallOptions(timeout: .minutes(9)))
     responses = call.responses.makeAsyncIterator()
   }
 
@@ -48,7 +48,7 @@ private final class WatchCall {
   }
 }
 
-@Suite("A running member: watches", .timeLimit(.minutes(2)))
+@Suite("A running member: watches", .timeLimit(.minutes(10)))
 struct WatchTests {
   @Test("events of puts and deletes, cancel, half-close")
   func events() async throws {
