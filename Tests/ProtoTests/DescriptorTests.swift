@@ -55,7 +55,7 @@ struct DescriptorTests {
 
   @Test
   func servicesAndRoutes() {
-    #expect(ServiceDescriptor.all.count == 11)
+    #expect(ServiceDescriptor.all.count == 12)
     #expect(ServiceDescriptor.kv.methods.map(\.name).first == "Range")
     let paths = ServiceDescriptor.all.flatMap { $0.methods.map(\.path) }
     #expect(Set(paths).count == paths.count && paths.contains("/etcdserverpb.Lease/LeaseKeepAlive"))
@@ -70,7 +70,7 @@ struct DescriptorTests {
 
   @Test
   func filesForReflection() throws {
-    #expect(FileDescriptor.all.count == 12)
+    #expect(FileDescriptor.all.count == 13)
     for file in FileDescriptor.all {
       // name = 1 and dependency = 3 of google.protobuf.FileDescriptorProto.
       var scanner = WireScanner(file.bytes)
