@@ -1,4 +1,5 @@
 package import Base
+import Glibc
 package import Logging
 package import Membership
 import NIOCore
@@ -6,6 +7,7 @@ import NIOPosix
 package import Proto
 package import RPC
 package import Raft
+import Synchronization
 import TLS
 
 /// What connects a member with its peers: a port where they come in, and connections to theirs.
@@ -14,12 +16,37 @@ import TLS
 /// one for all else, so that no heartbeat or vote waits behind a long append. Whatever does not fit
 /// into a peer's queue is dropped: Raft says it again.
 ///
-/// Thread-safe. `listen`, `update`, `send`; then `stop`.
+/// Thread-safe. `start`, `listen`, `update`, `send`; then `stop`.
 package final class PeerTransport: Sendable {
   package let configuration: PeerConfiguration
   let handlers: PeerHandlers
   let logger: Logger
   let tls: PeerTLS?
+  private let group: MultiThreadedEventLoopGroup
+  private let server: RPCServer
+  private let services: Mutex<[PeerCallService]>
+  private let state = Mutex(State())
+  /// What `send` was given and the event loop has not taken yet.
+  private let outbox = Mutex(Outbox())
+  private let lastHeards = Mutex<[MemberID: UInt64]>([:])
+  /// The weight of what went to `PeerHandlers.received` and was not taken yet.
+  private let receivedBytes = Atomic<Int>(0)
+  let complaints = Complaints()
+  package let counters = PeerCounters()
+
+  private struct State {
+    var nodes: [MemberID: PeerNode] = [:]
+    var isStopped = false
+  }
+
+  private struct Outbox {
+    var messages: [Raft.Message] = []
+    /// Whether the loop was told to look.
+    var isDue = false
+  }
+
+  /// One thread: what peers say to each other is little work, and the cores are others'.
+  private static let threadCount = 1
 
   /// Nothing is bound or dialed yet. `httpHandler` answers what is not gRPC on the peer port.
   package init(
@@ -33,35 +60,166 @@ package final class PeerTransport: Sendable {
     self.handlers = handlers
     self.tls = tls
     self.logger = logger
+    group = MultiThreadedEventLoopGroup(numberOfThreads: Self.threadCount)
+    server = RPCServer(
+      group: group,
+      configuration: configuration.server,
+      httpHandler: httpHandler
+    )
+    services = Mutex([])
   }
+
+  static var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
+
+  // MARK: Listening
 
   /// Binds the addresses. Returns what was bound, as `127.0.0.1:2380`. Throws `PeerListenError`.
   package func listen(on urls: [ServerURL]) async throws -> [String] {
-    []
+    try await server.start { [self] loop in
+      let service = PeerCallService(transport: self, loop: loop)
+      loop.register(PeerDispatcher(service))
+      services.withLock { $0.append(service) }
+    }
+    var bound: [String] = []
+    for (index, url) in urls.enumerated() {
+      let sharing = urls.indices.filter { urls[$0].sharesAddress(with: url) }
+      // http:// and https:// of one address are one socket.
+      if let first = sharing.first, first < index { continue }
+      let isSecure = sharing.contains { urls[$0].isSecure } || url.isSecure
+      let isPlain = sharing.contains { !urls[$0].isSecure } || !url.isSecure
+      do {
+        bound.append(try await bind(url, isSecure: isSecure, isPlain: isPlain))
+      } catch {
+        throw PeerListenError(address: url.description, reason: "\(error)")
+      }
+    }
+    return bound
   }
+
+  private func bind(_ url: ServerURL, isSecure: Bool, isPlain: Bool) async throws -> String {
+    var options = ListenerOptions()
+    options.isSecure = isSecure && !isPlain
+    var setup: RPCServer.ChannelSetup?
+    if isSecure {
+      guard let tls else { throw MissingTLSError(url: url) }
+      setup = { channel in
+        try tls.server.install(on: channel, acceptsPlain: isPlain) {
+          PeerIdentity(commonName: $0)
+        }
+      }
+    }
+    let bound = try await server.listen(on: RPCAddress(url), options: options, setup: setup)
+    if url.isUnixSocket { return "unix:\(url.host)" }
+    return RPCAddress.host(url.host, port: bound?.port ?? Int(url.port)).description
+  }
+
+  // MARK: Peers
 
   /// The members to talk to, this one excepted. Connections to others are closed; those to members
   /// whose URLs changed are made anew.
-  package func update(peers: [PeerAddress]) {}
+  package func update(peers: [PeerAddress]) {
+    let eventLoop = group.next()
+    var (fresh, gone): ([PeerNode], [PeerNode]) = ([], [])
+    state.withLock { state in
+      guard !state.isStopped else { return }
+      var nodes: [MemberID: PeerNode] = [:]
+      for peer in peers where peer.id != configuration.memberID {
+        if let known = state.nodes[peer.id], known.address == peer {
+          nodes[peer.id] = known
+        } else {
+          let node = PeerNode(peer, transport: self, eventLoop: eventLoop)
+          nodes[peer.id] = node
+          fresh.append(node)
+        }
+      }
+      for node in state.nodes.values where nodes[node.address.id] !== node { gone.append(node) }
+      state.nodes = nodes
+    }
+    let services = services.withLock { $0 }
+    eventLoop.execute { [gone, fresh] in
+      for node in gone { node.closeLinks() }
+      for node in fresh { node.connect() }
+    }
+    for service in services { service.refuseRemoved() }
+    if !gone.isEmpty {
+      Task { [gone] in for node in gone { await node.closeClients() } }
+    }
+  }
 
-  /// Sends what the replica's turn put out. Never blocks. Messages of kind `snapshot` go to
-  /// `PeerHandlers.snapshotWanted` at once.
-  package func send(_ messages: [Raft.Message]) {}
+  func node(_ id: MemberID) -> PeerNode? { state.withLock { $0.nodes[id] } }
 
-  /// The receiver of `PeerHandlers.received` is done with messages of that weight.
-  package func took(bytes: Int) {}
+  /// The peer has come to us: it can be reached, so do not wait any longer to dial it. On an event
+  /// loop.
+  func cameIn(_ id: MemberID) {
+    heard(from: id)
+    guard let node = node(id) else { return }
+    group.next().execute { node.connect(isUrgent: true) }
+  }
+
+  func heard(from id: MemberID) {
+    lastHeards.withLock { $0[id] = Self.now }
+  }
 
   /// When the peer was last heard, in nanoseconds of CLOCK_MONOTONIC; nil when never. Any message
   /// and any answer counts.
   package func lastHeard(from id: MemberID) -> UInt64? {
-    nil
+    lastHeards.withLock { $0[id] }
   }
 
   /// Since when, in nanoseconds of CLOCK_MONOTONIC, the stream of heartbeats to the peer stands; nil
   /// while it does not.
   package func connectedSince(_ id: MemberID) -> UInt64? {
-    nil
+    node(id)?.connectedSince
   }
+
+  // MARK: Messages
+
+  /// Sends what the replica's turn put out. Never blocks. Messages of kind `snapshot` go to
+  /// `PeerHandlers.snapshotWanted` at once.
+  package func send(_ messages: [Raft.Message]) {
+    guard !messages.isEmpty else { return }
+    let wasDue = outbox.withLock { outbox in
+      for message in messages where message.kind != .snapshot { outbox.messages.append(message) }
+      defer { outbox.isDue = true }
+      return outbox.isDue
+    }
+    for message in messages where message.kind == .snapshot { handlers.snapshotWanted(message) }
+    if !wasDue { group.next().execute { self.deliver() } }
+  }
+
+  private func deliver() {
+    let messages = outbox.withLock { outbox in
+      outbox.isDue = false
+      defer { outbox.messages = [] }
+      return outbox.messages
+    }
+    let nodes = state.withLock { $0.nodes }
+    for message in messages { nodes[message.to]?.enqueue(message) }
+    for node in nodes.values { node.pump() }
+  }
+
+  /// Hands on what a peer sent, unless too much waits already: then it is dropped, and Raft says it
+  /// again.
+  func received(_ messages: [Raft.Message], from id: MemberID) {
+    heard(from: id)
+    guard !messages.isEmpty else { return }
+    var bytes = 0
+    for message in messages { bytes += OutboundQueue.weight(of: message) }
+    let waiting = receivedBytes.add(bytes, ordering: .relaxed).oldValue
+    guard waiting == 0 || waiting + bytes <= configuration.receivedBytesMax else {
+      receivedBytes.subtract(bytes, ordering: .relaxed)
+      counters.receivedDropped.add(messages.count, ordering: .relaxed)
+      return
+    }
+    handlers.received(messages, bytes)
+  }
+
+  /// The receiver of `PeerHandlers.received` is done with messages of that weight.
+  package func took(bytes: Int) {
+    receivedBytes.subtract(bytes, ordering: .relaxed)
+  }
+
+  // MARK: Questions
 
   /// Calls a peer: one request, one answer; the peer's addresses are tried in turn. Throws what the
   /// peer says, or `Unavailable` when it is unknown or cannot be reached.
@@ -74,7 +232,12 @@ package final class PeerTransport: Sendable {
     timeout: Duration,
     _ body: @Sendable (PeerClient, CallOptions) async throws(RPCError) -> Response
   ) async throws(RPCError) -> Response {
-    throw RPCError(.unavailable("no such peer"), mayHaveBeenProcessed: false)
+    guard let node = node(id) else {
+      throw RPCError(.unavailable("no peer \(id) is known"), mayHaveBeenProcessed: false)
+    }
+    let response = try await node.call(timeout: TimeAmount(timeout), body)
+    heard(from: id)
+    return response
   }
 
   /// Asks whoever listens at an address for the state of its cluster: for a member that is not part
@@ -84,21 +247,44 @@ package final class PeerTransport: Sendable {
     tls: PeerTLS?,
     timeout: Duration
   ) async throws(RPCError) -> Martletpb.ClusterStateResponse {
-    throw RPCError(.unavailable("not reachable"), mayHaveBeenProcessed: false)
+    let rpc: RPCClientConfiguration
+    do {
+      rpc = try PeerConfiguration.client(for: url, tls: tls, connectTimeout: TimeAmount(timeout))
+    } catch {
+      throw RPCError(.unavailable(error.description), mayHaveBeenProcessed: false)
+    }
+    let client = RPCClient(
+      address: RPCAddress(url),
+      group: MultiThreadedEventLoopGroup.singleton,
+      configuration: rpc
+    )
+    do throws(RPCError) {
+      let options = CallOptions(timeout: TimeAmount(timeout))
+      let response = try await PeerClient(client).clusterState(
+        Martletpb.ClusterStateRequest(),
+        options: options
+      )
+      await client.shutdown()
+      return response
+    } catch {
+      await client.shutdown()
+      throw error
+    }
   }
 
-  /// Sends a snapshot to `message.to`: `message` is Raft's, as `PeerHandlers.snapshotWanted` got
-  /// it; `next` returns the parts of `totalBytes` in order, nil at the end, and `sha256` is asked
-  /// then. Returns when the peer has verified it. No more than a few parts are in memory.
-  package func sendSnapshot(
-    _ message: Raft.Message,
-    totalBytes: UInt64,
-    next: @Sendable (_ bytesMax: Int) async throws -> [UInt8]?,
-    sha256: @Sendable () -> [UInt8]
-  ) async throws {}
-
   /// Stops to listen and closes all connections.
-  package func stop() async {}
+  package func stop() async {
+    let nodes = state.withLock { state in
+      state.isStopped = true
+      defer { state.nodes = [:] }
+      return state.nodes
+    }
+    group.next().execute { for node in nodes.values { node.closeLinks() } }
+    for node in nodes.values { await node.closeClients() }
+    await server.drain(timeout: .zero)
+    // What fails here is gone all the same.
+    try? await group.shutdownGracefully()
+  }
 }
 
 /// Why a peer address could not be bound.

@@ -1,4 +1,4 @@
-import Base
+package import Base
 package import HTTP2
 package import NIOCore
 import NIOPosix
@@ -168,6 +168,28 @@ package final class ClientLoopConnection: HTTP2Delegate, @unchecked Sendable {
     http2.write(stream) { writer in
       Self.append(compressed, isCompressed: true, to: &writer)
     }
+  }
+
+  /// Begins a request message that is sent in parts, all by `sendPart`, `length` bytes together.
+  /// Not for calls with `compressesRequests`.
+  package func beginMessage(_ id: CallID, length: Int) {
+    guard let slot = slot(id), let stream = slot.stream else { return }
+    http2?.write(stream) { writer in
+      writer.append(byte: 0)
+      writer.append(integer: UInt32(length).bigEndian)
+    }
+  }
+
+  /// Sends a part of the message that `beginMessage` began: what `body` appends.
+  package func sendPart(_ id: CallID, _ body: (inout ByteWriter) -> Void) {
+    guard let slot = slot(id), let stream = slot.stream else { return }
+    http2?.write(stream, body)
+  }
+
+  /// Sends a part of the message that `beginMessage` began; a large one without a copy.
+  package func sendPart(_ id: CallID, _ part: SharedBytes) {
+    guard let slot = slot(id), let stream = slot.stream else { return }
+    http2?.write(stream, part)
   }
 
   /// Ends the request stream.

@@ -14,6 +14,10 @@ package struct RPCServerConfiguration: Sendable {
   /// How many bytes of a stream may wait for a slow reader before `isWritable` is false, and before
   /// further request messages of the stream are left to flow control.
   package var outputBufferedBytesMax = 256 << 10
+  /// What a client may send of one stream, and of all of a connection, before we take some, where it
+  /// is not the usual.
+  package var streamWindowBytes: UInt32?
+  package var connectionWindowBytes: UInt32?
   /// How long the one request message of a call, or a plain HTTP request, may take to arrive.
   package var requestArrivalTimeout = TimeAmount.seconds(60)
   /// How long a new connection may take to show which protocol it speaks.
@@ -39,6 +43,8 @@ package struct RPCServerConfiguration: Sendable {
   var http2: HTTP2Configuration {
     var http2 = HTTP2Configuration()
     http2.concurrentStreamsMax = concurrentStreamsMax
+    if let streamWindowBytes { http2.initialWindowBytes = streamWindowBytes }
+    if let connectionWindowBytes { http2.connectionWindowBytes = connectionWindowBytes }
     // The margin lets metadata that is too long be answered by a status.
     http2.headerListBytesMax = Metadata.bytesMax + (8 << 10)
     http2.streamBufferedBytesHigh = outputBufferedBytesMax

@@ -1,0 +1,177 @@
+package import Base
+import NIOCore
+import Proto
+import RPC
+package import Raft
+import Synchronization
+
+/// Why a snapshot did not reach a peer.
+package enum SnapshotSendError: Error, CustomStringConvertible {
+  case unknownPeer(MemberID)
+  case refused(String)
+  /// The parts are not as many bytes as was said.
+  case wrongLength(UInt64, expected: UInt64)
+  /// The peer has taken nothing for too long.
+  case stalled
+
+  package var description: String {
+    switch self {
+    case .unknownPeer(let id): "no peer \(id) is known"
+    case .refused(let text): text
+    case .wrongLength(let length, let expected):
+      "the snapshot has \(length) bytes and not \(expected)"
+    case .stalled: "the peer does not go on with the snapshot"
+    }
+  }
+}
+
+extension PeerTransport {
+  /// Sends a snapshot to `message.to`: `message` is Raft's, as `PeerHandlers.snapshotWanted` got
+  /// it; `next` returns the parts of `totalBytes` in order, none longer than `bytesMax`, nil at the
+  /// end, and `sha256` is asked then. Returns when the peer has verified it. No more than a few parts
+  /// are in memory.
+  ///
+  /// Throws `SnapshotSendError`, or what `next` throws.
+  package func sendSnapshot(
+    _ message: Raft.Message,
+    totalBytes: UInt64,
+    next: @escaping @Sendable (_ bytesMax: Int) async throws -> [UInt8]?,
+    sha256: @escaping @Sendable () -> [UInt8]
+  ) async throws {
+    guard let node = node(message.to) else { throw SnapshotSendError.unknownPeer(message.to) }
+    let source = OutgoingSnapshot(
+      message,
+      totalBytes: totalBytes,
+      configuration: configuration,
+      next: next,
+      sha256: sha256
+    )
+    do throws(RPCError) {
+      try await node.call(timeout: nil) { peer, options throws(RPCError) in
+        try await source.send(by: peer.snapshotStream(options: options))
+      }
+    } catch {
+      throw source.failure ?? SnapshotSendError.refused(error.status.description)
+    }
+    if let failure = source.failure { throw failure }
+    heard(from: message.to)
+  }
+}
+
+/// One snapshot under way to a peer. Used by one task, and by the one that watches over it.
+private final class OutgoingSnapshot: Sendable {
+  typealias Call = StreamingCall<Martletpb.SnapshotChunk, Martletpb.SnapshotProgress>
+
+  private let message: Raft.Message
+  private let totalBytes: UInt64
+  private let configuration: PeerConfiguration
+  private let next: @Sendable (Int) async throws -> [UInt8]?
+  private let sha256: @Sendable () -> [UInt8]
+  private let state = Mutex(State())
+
+  private struct State {
+    /// Parts that were read and not answered: what another address of the peer gets first.
+    var unanswered: [Martletpb.SnapshotChunk] = []
+    var readBytes: UInt64 = 0
+    var hasEnded = false
+    var lastProgress = NIODeadline.now()
+    var failure: (any Error)?
+  }
+
+  init(
+    _ message: Raft.Message,
+    totalBytes: UInt64,
+    configuration: PeerConfiguration,
+    next: @escaping @Sendable (Int) async throws -> [UInt8]?,
+    sha256: @escaping @Sendable () -> [UInt8]
+  ) {
+    self.message = message
+    self.totalBytes = totalBytes
+    self.configuration = configuration
+    self.next = next
+    self.sha256 = sha256
+  }
+
+  /// What went wrong on this side.
+  var failure: (any Error)? { state.withLock { $0.failure } }
+
+  func send(by call: Call) async throws(RPCError) {
+    state.withLock { $0.lastProgress = .now() }
+    let watch = Task { await self.watch(call) }
+    defer { watch.cancel() }
+    for chunk in state.withLock({ $0.unanswered }) { await call.send(chunk) }
+    var answers = call.responses.makeAsyncIterator()
+    while true {
+      while state.withLock({ !$0.hasEnded && $0.unanswered.count < configuration.snapshotChunksMax })
+      {
+        guard let chunk = await read() else {
+          call.cancel()
+          return
+        }
+        await call.send(chunk)
+      }
+      guard let answer = try await answers.next(isolation: nil) else {
+        throw RPCError(
+          .unavailable("the peer ended the stream too early"),
+          mayHaveBeenProcessed: true
+        )
+      }
+      if answer.isComplete {
+        call.finishSending()
+        return
+      }
+      state.withLock { state in
+        state.lastProgress = .now()
+        state.unanswered.removeAll { chunk in
+          chunk.sha256.isEmpty && chunk.offset + UInt64(chunk.data.count) <= answer.receivedBytes
+        }
+      }
+    }
+  }
+
+  /// The next part, with Raft's message before the first and the hash in the last, which is empty.
+  private func read() async -> Martletpb.SnapshotChunk? {
+    var chunk = Martletpb.SnapshotChunk()
+    chunk.offset = state.withLock { $0.readBytes }
+    if chunk.offset == 0 {
+      chunk.head = RaftEncoder.snapshotHead(message)
+      chunk.totalBytes = totalBytes
+    }
+    do {
+      if let data = try await next(configuration.snapshotChunkBytes), !data.isEmpty {
+        chunk.data = data
+      } else {
+        guard chunk.offset == totalBytes else {
+          throw SnapshotSendError.wrongLength(chunk.offset, expected: totalBytes)
+        }
+        chunk.sha256 = sha256()
+      }
+    } catch {
+      state.withLock { $0.failure = error }
+      return nil
+    }
+    state.withLock { state in
+      state.readBytes += UInt64(chunk.data.count)
+      state.hasEnded = !chunk.sha256.isEmpty
+      state.unanswered.append(chunk)
+    }
+    return chunk
+  }
+
+  /// Takes the call back when the peer does not go on.
+  private func watch(_ call: Call) async {
+    let looksPerSilence: Int64 = 4
+    let pause = Duration.nanoseconds(configuration.snapshotSilenceMax.nanoseconds / looksPerSilence)
+    while (try? await Task.sleep(for: pause)) != nil {
+      let isStalled = state.withLock { state in
+        let isStalled = state.lastProgress + configuration.snapshotSilenceMax < .now()
+        if isStalled { state.failure = SnapshotSendError.stalled }
+        return isStalled
+      }
+      if isStalled {
+        call.cancel()
+        return
+      }
+    }
+  }
+}
