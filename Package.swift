@@ -246,7 +246,7 @@ let package = Package(
     .testTarget(
       name: "MartletServerTests",
       dependencies: [
-        "Base", "Proto", "RPC", "TLS", "Replica", "MVCC", "Lease", "Auth", "Watch",
+        "Base", "Proto", "RPC", "TLS", "Peer", "Replica", "MVCC", "Lease", "Auth", "Watch",
         "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing, inMemoryTracing,
       ],
       swiftSettings: strict

@@ -31,6 +31,8 @@ public final class EmbeddedMember: Sendable {
   /// The same of the addresses that serve only plain HTTP, and only metrics and health checks.
   public let clientHTTPAddresses: [String]
   public let metricsAddresses: [String]
+  /// Where other members reach this one.
+  public let peerAddresses: [String]
   /// Looks for changes of the files of TLS.
   private let tlsWatch: Task<Void, Never>
 
@@ -56,6 +58,7 @@ public final class EmbeddedMember: Sendable {
     clientAddresses = bound.client
     clientHTTPAddresses = bound.http
     metricsAddresses = bound.metrics
+    peerAddresses = bound.peers
     tlsWatch = Task { await runtime.watchTLSFiles() }
     self.compaction = compaction
     self.health = health
@@ -113,6 +116,7 @@ public final class EmbeddedMember: Sendable {
           logger: logger
         )
       } catch {
+        await runtime.stopPeers()
         runtime.stop()
         throw error
       }
@@ -145,6 +149,7 @@ public final class EmbeddedMember: Sendable {
     runtime.endWatches()
     await server.drain(timeout: .seconds(Self.drainSeconds))
     await runtime.flush()
+    await runtime.stopPeers()
     runtime.stop()
     try? await group.shutdownGracefully()
     logger.notice("stopped")

@@ -6,6 +6,7 @@ import MVCC
 import Membership
 import NIOCore
 import NIOPosix
+import Peer
 import RPC
 import Raft
 import Replica
@@ -24,6 +25,7 @@ final class MemberRuntime: Sendable {
   private let fatal: FailureLatch
   private let reclaimer: SpaceReclaimer
   private let tls: ServerTLS?
+  private let peerTLS: PeerTLS?
   /// Locks and campaigns that wait.
   private let waiting = WaitingCalls()
 
@@ -42,10 +44,13 @@ final class MemberRuntime: Sendable {
   ) throws {
     let isAutomatic = configuration.security?.automatic != nil
     let filedTLS = isAutomatic ? nil : try configuration.makeTLS(logger: logger)
+    let isPeerAutomatic = configuration.peerSecurity?.listening.automatic != nil
+    let filedPeerTLS = isPeerAutomatic ? nil : try configuration.makePeerTLS(logger: logger)
     let opened = try OpenedMember(configuration, loopCount: loopCount, logger: logger)
     do {
       // A certificate that is made here is kept in the directory, which is ours from here on.
       tls = isAutomatic ? try configuration.makeTLS(logger: logger) : filedTLS
+      peerTLS = isPeerAutomatic ? try configuration.makePeerTLS(logger: logger) : filedPeerTLS
     } catch {
       opened.base.close()
       opened.directory.close()
@@ -68,7 +73,19 @@ final class MemberRuntime: Sendable {
         warningNanoseconds: configuration.source.warningApplyDuration.wholeNanoseconds
       )
       .makeMeter()
+    let mailbox = Mailbox<ReplicaThread.Input>()
+    let peers = PeerTransport(
+      PeerConfiguration(
+        clusterID: opened.identity.clusterID,
+        memberID: opened.identity.memberID,
+        serverVersion: Version.etcdCompatible
+      ),
+      handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal),
+      tls: peerTLS,
+      logger: logger
+    )
     let replica = ReplicaThread(
+      mailbox,
       machine: opened.machine,
       tickNanoseconds: configuration.source.heartbeatInterval.wholeNanoseconds,
       status: status,
@@ -79,6 +96,9 @@ final class MemberRuntime: Sendable {
         events: { loops.deliver($0) },
         reads: { loops.deliver(ready: $0, lost: $1) },
         proposals: { loops.deliver(notDone: $0, unknown: $1) },
+        messages: { peers.send($0) },
+        tookMessages: { peers.took(bytes: $0) },
+        members: { peers.update(peers: $0.members.map(PeerAddress.init)) },
         fatal: { fatal.fail($0) }
       ),
       makeLogWriter: { LogWriter(log: log, metrics: metrics, report: $0) },
@@ -115,6 +135,7 @@ final class MemberRuntime: Sendable {
         waitingMax: configuration.source.limits.readerJobsMax
       ),
       replica: replica,
+      peers: peers,
       settings: MemberContext.Settings(
         requestBytesMax: configuration.source.maxRequestBytes,
         transactionOperationsMax: configuration.source.maxTxnOps,
@@ -133,7 +154,9 @@ final class MemberRuntime: Sendable {
 
   /// Looks at the files of TLS for changes, until the task is cancelled.
   func watchTLSFiles() async {
+    async let peers: Void? = peerTLS?.watchFiles()
     await tls?.watchFiles()
+    _ = await peers
   }
 
   /// Registers the services on every event loop and binds the client addresses. Returns the
@@ -179,6 +202,7 @@ final class MemberRuntime: Sendable {
         loop.calls.observe(watch.observation())
       }.get()
     }
+    let peerAddresses = try await listenForPeers(configuration)
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
     for warning in configuration.transportSecurityWarnings {
       context.logger.warning("\(warning)")
@@ -189,7 +213,9 @@ final class MemberRuntime: Sendable {
       tls: tls,
       metricsHandler: endpoints
     )
-    return (server, try await listeners.bind())
+    var bound = try await listeners.bind()
+    bound.peers = peerAddresses
+    return (server, bound)
   }
 
   /// As etcd has it: five seconds for disk and peers, and two elections.
@@ -304,6 +330,11 @@ final class MemberRuntime: Sendable {
   /// Ends watch streams, which a drain would wait for in vain.
   func endWatches() {
     loops.endWatches()
+  }
+
+  /// Ends the connections with peers.
+  func stopPeers() async {
+    await context.peers.stop()
   }
 
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.

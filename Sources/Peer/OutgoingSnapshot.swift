@@ -102,8 +102,8 @@ private final class OutgoingSnapshot: Sendable {
     for chunk in state.withLock({ $0.unanswered }) { await call.send(chunk) }
     var answers = call.responses.makeAsyncIterator()
     while true {
-      while state.withLock({ !$0.hasEnded && $0.unanswered.count < configuration.snapshotChunksMax })
-      {
+      while state.withLock({ !$0.hasEnded && $0.unanswered.count < configuration.snapshotChunksMax }
+      ) {
         guard let chunk = await read() else {
           call.cancel()
           return

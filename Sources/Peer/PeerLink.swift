@@ -196,14 +196,15 @@ final class PeerLink: @unchecked Sendable {
     return failure.description
   }
 
-  private func connected(_ link: LinkConnection, _ connection: ClientLoopConnection, _ number: Int) {
+  private func connected(_ link: LinkConnection, _ connection: ClientLoopConnection, _ number: Int)
+  {
     guard number == attempt, case .connecting = state else {
       connection.closeNow()
       return
     }
     let headers = RequestHeaders.block(
       path: Self.path,
-      authority: RPCAddress(link.url).description,
+      authority: link.url.isUnixSocket ? "localhost" : RPCAddress(link.url).description,
       isSecure: link.url.isSecure,
       options: CallOptions(metadata: metadata.fields)
     )

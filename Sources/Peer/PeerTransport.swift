@@ -136,11 +136,12 @@ package final class PeerTransport: Sendable {
       state.nodes = nodes
     }
     let services = services.withLock { $0 }
+    for service in services { service.refuseRemoved() }
+    guard !gone.isEmpty || !fresh.isEmpty else { return }
     eventLoop.execute { [gone, fresh] in
       for node in gone { node.closeLinks() }
       for node in fresh { node.connect() }
     }
-    for service in services { service.refuseRemoved() }
     if !gone.isEmpty {
       Task { [gone] in for node in gone { await node.closeClients() } }
     }

@@ -184,6 +184,16 @@ package final class ReplicaMachine {
     try raft.step(message)
   }
 
+  /// What was sent to a peer may be lost.
+  package func peerUnreachable(_ peer: MemberID) {
+    raft.reportUnreachable(peer)
+  }
+
+  /// The snapshot of a message to `peer` was delivered, or was not. Must follow each such message.
+  package func snapshotSent(to peer: MemberID, isDelivered: Bool) {
+    raft.reportSnapshot(peer, success: isDelivered)
+  }
+
   /// The log has made every write up to `sequence` durable.
   package func persisted(through sequence: UInt64) {
     writesUnderWay.removeAll { $0.sequence <= sequence }

@@ -8,10 +8,16 @@ struct ClientCheck: Sendable {
   var revoked: RevocationList?
   var allowedHostNames: [String] = []
   var allowedCommonName = ""
+  var checksAddresses = false
 
-  /// Looks at a certificate that the library has verified, if the client showed one. Returns its
-  /// common name, nil when it has none; throws why the client is refused.
-  func check(_ presented: NIOSSLCertificate?, now: time_t) throws(Refusal) -> String? {
+  /// Looks at a certificate that the library has verified, if the client showed one; `address` is
+  /// where it comes from, nil on a unix socket. Returns its common name, nil when it has none; throws
+  /// why the client is refused.
+  func check(
+    _ presented: NIOSSLCertificate?,
+    from address: String?,
+    now: time_t
+  ) throws(Refusal) -> String? {
     guard let presented else {
       guard allowedHostNames.isEmpty, allowedCommonName.isEmpty else {
         throw Refusal(reason: "the client shows no certificate")
@@ -44,7 +50,15 @@ struct ClientCheck: Sendable {
     guard allowedHostNames.isEmpty || allowedHostNames.contains(where: { hosts.cover($0) }) else {
       throw Refusal(reason: "the client's certificate is for none of the allowed host names")
     }
+    if checksAddresses, let address, !Self.mayComeFrom(address, hosts) {
+      throw Refusal(reason: "the client's certificate is not for \(address), where it comes from")
+    }
     return commonName
+  }
+
+  /// A name may stand for any address: it would have to be looked up, and that takes time.
+  private static func mayComeFrom(_ address: String, _ hosts: HostNames) -> Bool {
+    hosts.addresses.isEmpty || !hosts.names.isEmpty || hosts.cover(address)
   }
 
   private static func hex(_ byte: UInt8) -> String {

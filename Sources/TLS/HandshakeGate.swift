@@ -59,7 +59,11 @@ final class HandshakeGate: ChannelInboundHandler, RemovableChannelHandler {
     timeout?.cancel()
     timeout = nil
     do {
-      let name = try check.check(handler.peerCertificate, now: SystemTime.seconds())
+      let name = try check.check(
+        handler.peerCertificate,
+        from: context.channel.remoteAddress?.ipAddress,
+        now: SystemTime.seconds()
+      )
       if let name, let identity { context.fireUserInboundEventTriggered(identity(name)) }
       context.fireUserInboundEventTriggered(event)
       context.pipeline.syncOperations.removeHandler(context: context, promise: nil)

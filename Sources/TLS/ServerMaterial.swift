@@ -41,6 +41,7 @@ final class ServerMaterial: Sendable {
     var check = ClientCheck()
     check.allowedHostNames = settings.allowedHostNames
     check.allowedCommonName = settings.allowedCommonName
+    check.checksAddresses = settings.checksAddresses
     var notes: [String] = []
     if !settings.revocationFile.isEmpty {
       let list = try Self.revocationList(settings.revocationFile, authorities)

@@ -26,6 +26,8 @@ package struct TLSSettings: Hashable, Sendable {
   package var allowedHostNames: [String] = []
   /// The common name that a client's certificate must have. Empty: any.
   package var allowedCommonName = ""
+  /// A client's certificate that names addresses and no hosts must name the one it comes from.
+  package var checksAddresses = false
   /// Calls get to know the common name of their client's certificate.
   package var identifiesClients = false
   package var oldestVersion = TLSProtocolVersion.tls12

@@ -34,21 +34,51 @@ extension FlagTable {
       "false",
       help: "Makes a certificate for clients itself."
     ),
-    tls("peer-cert-file", help: "Certificate for other members."),
-    tls("peer-key-file", help: "Key of that certificate."),
-    tls("peer-client-cert-auth", .bool(nil), "false", help: "Asks members for a certificate."),
-    tls("peer-client-cert-file", help: "Certificate for calls to other members."),
-    tls("peer-client-key-file", help: "Key of that certificate."),
-    tls("peer-trusted-ca-file", help: "Authorities that sign members' certificates."),
-    tls("peer-cert-allowed-cn", help: "Common name that a member's certificate must have."),
-    tls("peer-cert-allowed-hostname", help: "Host name that a member's certificate must have."),
-    tls("peer-auto-tls", .bool(nil), "false", help: "Makes a certificate for members itself."),
-    tls("peer-crl-file", help: "List of revoked certificates of members."),
-    tls(
-      "peer-skip-client-san-verification",
-      .bool(nil),
+    works("peer-cert-file", .text(\.peerTLS.certificateFile), help: "Certificate for members."),
+    works("peer-key-file", .text(\.peerTLS.keyFile), help: "Key of that certificate."),
+    works(
+      "peer-client-cert-auth",
+      .bool(\.peerTLS.requiresClientCertificate),
       "false",
-      help: "Does not compare a member's address with its certificate."
+      help: "Asks members for a certificate."
+    ),
+    works(
+      "peer-client-cert-file",
+      .text(\.peerTLS.clientCertificateFile),
+      help: "Certificate to connect to other members with, when it is not the same."
+    ),
+    works("peer-client-key-file", .text(\.peerTLS.clientKeyFile), help: "Key of that certificate."),
+    works(
+      "peer-trusted-ca-file",
+      .text(\.peerTLS.trustedCAFile),
+      help: "Authorities that sign members' certificates; members must show one."
+    ),
+    works(
+      "peer-cert-allowed-cn",
+      .text(\.peerTLS.allowedCommonName),
+      help: "Common name that a connecting member's certificate must have."
+    ),
+    works(
+      "peer-cert-allowed-hostname",
+      .list(\.peerTLS.allowedHostNames),
+      help: "Host names, of which a connecting member's certificate must have one."
+    ),
+    works(
+      "peer-auto-tls",
+      .bool(\.peerTLS.isAutomatic),
+      "false",
+      help: "Makes a certificate for members itself."
+    ),
+    works(
+      "peer-crl-file",
+      .text(\.peerTLS.revocationFile),
+      help: "List of revoked certificates of members."
+    ),
+    works(
+      "peer-skip-client-san-verification",
+      .bool(\.peerTLS.skipsAddressCheck),
+      "false",
+      help: "Does not compare a connecting member's address with its certificate."
     ),
     works(
       "self-signed-cert-validity",

@@ -33,7 +33,7 @@ extension ServerConfiguration {
           + "(is \(tls.selfSignedValidityYears))."
       )
     }
-    let settings = try transportSecuritySettings()
+    let settings = try clientSecuritySettings()
     guard tls.hasFiles || tls.isAutomatic else {
       for url in listeners where url.isSecure {
         throw .invalid(
@@ -52,15 +52,26 @@ extension ServerConfiguration {
     )
   }
 
-  private func transportSecuritySettings() throws(ConfigurationError) -> TLSSettings {
+  private func clientSecuritySettings() throws(ConfigurationError) -> TLSSettings {
     let tls = clientTLS
-    var settings = TLSSettings(certificateFile: tls.certificateFile, keyFile: tls.keyFile)
+    var settings = try transportSecuritySettings(
+      TLSSettings(certificateFile: tls.certificateFile, keyFile: tls.keyFile)
+    )
     // As in etcd, naming an authority is to ask for certificates.
     settings.requiresClientCertificate = tls.requiresClientCertificate || !tls.trustedCAFile.isEmpty
     settings.authoritiesFile = tls.trustedCAFile
     settings.revocationFile = tls.revocationFile
     settings.allowedHostNames = tls.allowedClientHostNames
     settings.identifiesClients = tls.requiresClientCertificate
+    return settings
+  }
+
+  /// `base` with the versions and suites that hold for clients and peers alike.
+  func transportSecuritySettings(
+    _ base: TLSSettings
+  ) throws(ConfigurationError) -> TLSSettings {
+    let tls = clientTLS
+    var settings = base
     settings.oldestVersion = try Self.version(tls.oldestVersion, "tls-min-version") ?? .tls12
     settings.newestVersion = try Self.version(tls.newestVersion, "tls-max-version") ?? .tls13
     do {

@@ -12,6 +12,8 @@ package struct ResolvedConfiguration: Sendable {
   /// None when there is no TLS.
   package let security: TransportSecurityPlan?
   package let peerListeners: [ServerURL]
+  /// None when there is no TLS between members.
+  package let peerSecurity: PeerSecurityPlan?
   package let advertiseClientURLs: [ServerURL]
   package let advertisePeerURLs: [ServerURL]
   package let initialCluster: InitialCluster
@@ -57,6 +59,7 @@ extension ServerConfiguration {
       of: "initial-advertise-peer-urls"
     )
     let cluster = try resolveCluster(advertisePeerURLs: advertisePeerURLs)
+    let peerListeners = try Self.listeners(listenPeerURLs, of: "listen-peer-urls")
     return ResolvedConfiguration(
       source: self,
       dataDirectoryPath: dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory,
@@ -64,7 +67,8 @@ extension ServerConfiguration {
       clientHTTPListeners: httpListeners,
       metricsListeners: metricsListeners,
       security: try transportSecurity(clientListeners + httpListeners + metricsListeners),
-      peerListeners: try Self.listeners(listenPeerURLs, of: "listen-peer-urls"),
+      peerListeners: peerListeners,
+      peerSecurity: try peerSecurity(peerListeners),
       advertiseClientURLs: try Self.urls(advertiseClientURLs, of: "advertise-client-urls"),
       advertisePeerURLs: advertisePeerURLs,
       initialCluster: cluster.all,
@@ -132,12 +136,6 @@ extension ServerConfiguration {
       throw .invalid(
         "--initial-cluster says \(inCluster) for \(name), but --initial-advertise-peer-urls says "
           + "\(advertised); they must be the same."
-      )
-    }
-    guard cluster.entries.count == 1 else {
-      throw .invalid(
-        "--initial-cluster names \(cluster.entries.count) members; clusters are not built yet, "
-          + "only a single member can run."
       )
     }
     return (cluster, own)

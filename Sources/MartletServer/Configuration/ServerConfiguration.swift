@@ -30,6 +30,9 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var listenMetricsURLs: [String] = []
   /// TLS of the addresses above whose URLs are https:// or unixs://.
   public var clientTLS = ClientTransportSecurity()
+  /// TLS of the addresses for other members whose URLs are https:// or unixs://, and of connections
+  /// to such addresses.
+  public var peerTLS = PeerTransportSecurity()
   /// The size of the store, in bytes, at which writes are refused: 0 means the default of
   /// 2 GiB, a negative number none.
   public var quotaBackendBytes = 0

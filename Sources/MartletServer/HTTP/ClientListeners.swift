@@ -1,6 +1,7 @@
 import Logging
 import Membership
 import NIOCore
+import Peer
 import RPC
 import TLS
 
@@ -11,6 +12,7 @@ struct ClientListeners {
     var client: [String] = []
     var http: [String] = []
     var metrics: [String] = []
+    var peers: [String] = []
   }
 
   let server: RPCServer
@@ -81,10 +83,27 @@ struct ClientListeners {
 extension ResolvedConfiguration {
   /// The TLS of the plan, with its files read or made; nil when there is none. Throws `TLSError`.
   func makeTLS(logger: Logger) throws -> ServerTLS? {
-    guard var settings = security?.settings else { return nil }
-    if let automatic = security?.automatic {
+    try security.map { try makeTLS($0, folder: "client", logger: logger) }
+  }
+
+  /// The same for members; for both sides of their connections.
+  func makePeerTLS(logger: Logger) throws -> PeerTLS? {
+    guard let plan = peerSecurity else { return nil }
+    return PeerTLS(
+      server: try makeTLS(plan.listening, folder: "peer", logger: logger),
+      client: try DialingTLS(plan.dialing, logger: logger)
+    )
+  }
+
+  private func makeTLS(
+    _ plan: TransportSecurityPlan,
+    folder: String,
+    logger: Logger
+  ) throws -> ServerTLS {
+    var settings = plan.settings
+    if let automatic = plan.automatic {
       let files = try SelfSignedCertificate.ensure(
-        in: "\(dataDirectoryPath)/fixtures/client",
+        in: "\(dataDirectoryPath)/fixtures/\(folder)",
         hosts: automatic.hosts,
         validityYears: automatic.validityYears
       )

@@ -16,6 +16,7 @@ enum StartLine {
       "name": .string(configuration.source.name),
       "member": .string("\(context.memberID)"),
       "cluster": .string("\(context.clusterID)"),
+      "peers": .string(bound.peers.joined(separator: ",")),
       "clients": .string(bound.client.joined(separator: ",")),
       "advertised": .string(
         configuration.advertiseClientURLs.map(\.description).joined(separator: ",")

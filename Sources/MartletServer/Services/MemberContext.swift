@@ -2,6 +2,7 @@ import Base
 import Lease
 import Logging
 import MVCC
+import Peer
 import Replica
 import Storage
 import Synchronization
@@ -23,6 +24,8 @@ final class MemberContext: Sendable {
   let responses: ResponseBudget
   let readers: ReaderPool
   let replica: ReplicaThread
+  /// The other members, as far as this one talks to them.
+  let peers: PeerTransport
   let settings: Settings
   let logger: Logger
   let metrics: MemberMetrics
@@ -61,6 +64,7 @@ final class MemberContext: Sendable {
     responses: ResponseBudget,
     readers: ReaderPool,
     replica: ReplicaThread,
+    peers: PeerTransport,
     settings: Settings,
     metrics: MemberMetrics,
     logger: Logger
@@ -78,6 +82,7 @@ final class MemberContext: Sendable {
     self.responses = responses
     self.readers = readers
     self.replica = replica
+    self.peers = peers
     self.settings = settings
     self.metrics = metrics
     self.logger = logger

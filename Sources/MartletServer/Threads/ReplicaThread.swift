@@ -2,6 +2,7 @@ import Base
 import Log
 import Logging
 import MVCC
+import Membership
 import Raft
 import Replica
 import Storage
@@ -23,6 +24,12 @@ final class ReplicaThread: Sendable {
     case transferLeadership(MemberID?, @Sendable (Transfer) -> Void)
     case log(LogWriter.Report)
     case housekeeper(Housekeeper.Report)
+    /// What a peer sent, and its weight.
+    case peerMessages([Raft.Message], bytes: Int)
+    /// What was sent to the peer may be lost.
+    case unreachable(MemberID)
+    /// The snapshot that Raft wanted the member to get was delivered, or was not.
+    case snapshotSent(MemberID, isDelivered: Bool)
     /// Flush whatever is in memory, and call back, on the housekeeper's thread, once nothing of it
     /// is left there.
     case flushAll(@Sendable (Result<Void, FlushError>) -> Void)
@@ -45,14 +52,22 @@ final class ReplicaThread: Sendable {
     /// What became of proposals without an answer; after the answers of the same turn.
     var proposals:
       @Sendable (_ notDone: [ProposalBlockName], _ unknown: [ProposalBlockName]) -> Void
+    /// Messages to peers.
+    var messages: @Sendable ([Raft.Message]) -> Void
+    /// Messages of peers of that weight were taken.
+    var tookMessages: @Sendable (_ bytes: Int) -> Void
+    /// The members, at the start and when they change.
+    var members: @Sendable (MemberTable) -> Void
     /// The member cannot go on; the text says why.
     var fatal: @Sendable (String) -> Void
   }
 
-  private let mailbox = Mailbox<Input>()
+  private let mailbox: Mailbox<Input>
   private let thread: WorkerThread
 
+  /// Takes what is posted to `mailbox`, also what was before.
   init(
+    _ mailbox: Mailbox<Input>,
     machine: ReplicaMachine,
     tickNanoseconds: UInt64,
     status: PublishedStatus,
@@ -62,7 +77,7 @@ final class ReplicaThread: Sendable {
     makeLogWriter: (@escaping @Sendable (LogWriter.Report) -> Void) -> LogWriter,
     makeHousekeeper: (@escaping @Sendable (Housekeeper.Report) -> Void) -> Housekeeper
   ) {
-    let mailbox = mailbox
+    self.mailbox = mailbox
     let loop = ReplicaLoop(
       machine: machine,
       tickNanoseconds: tickNanoseconds,
@@ -114,6 +129,7 @@ private final class ReplicaLoop: @unchecked Sendable {
   private var currency = CurrencyWaiters()
   private var transfers = TransferWaiters()
   private var isStopping = false
+  private let refusedMessages = LogRate(burst: 5, perSecond: 1)
 
   init(
     machine: ReplicaMachine,
@@ -180,10 +196,30 @@ private final class ReplicaLoop: @unchecked Sendable {
       receive(report)
     case .housekeeper(let report):
       receive(report)
+    case .peerMessages(let messages, let bytes):
+      for message in messages { receive(message) }
+      outlets.tookMessages(bytes)
+    case .unreachable(let peer):
+      machine.peerUnreachable(peer)
+    case .snapshotSent(let peer, let isDelivered):
+      machine.snapshotSent(to: peer, isDelivered: isDelivered)
     case .flushAll(let completion):
       flushWaiters.append(completion)
     case .stop:
       isStopping = true
+    }
+  }
+
+  private func receive(_ message: Raft.Message) {
+    let from = message.from
+    do throws(RaftError) {
+      try machine.receive(message)
+    } catch {
+      guard let leftOut = refusedMessages.admit() else { return }
+      logger.warning(
+        "a message of a peer is refused",
+        metadata: ["peer": "\(from)", "cause": "\(error)", "leftOut": "\(leftOut)"]
+      )
     }
   }
 
@@ -245,6 +281,8 @@ private final class ReplicaLoop: @unchecked Sendable {
   private func takeOneTurn() -> Bool {
     let isIdle = !machine.hasWritesUnderWay
     let output = machine.turn()
+    // Before the write: the followers' disks work beside this one's.
+    if !output.messages.isEmpty { outlets.messages(output.messages) }
     for block in output.events { outlets.events(block) }
     let isDurable = isIdle && write(inline: output.writes)
     if !isDurable {
@@ -277,6 +315,7 @@ private final class ReplicaLoop: @unchecked Sendable {
     if machine.membersVersion != publishedMembersVersion {
       publishedMembersVersion = machine.membersVersion
       status.publish(machine.members)
+      outlets.members(machine.members)
     }
     if machine.alarmsVersion != publishedAlarmsVersion {
       publishedAlarmsVersion = machine.alarmsVersion

@@ -1,7 +1,7 @@
 import Glibc
 
 /// A directory that is gone when the object is.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   let path: String
 
   init() throws {

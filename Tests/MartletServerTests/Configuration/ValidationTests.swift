@@ -57,10 +57,6 @@ struct ValidationTests {
       (["--initial-cluster=b=http://localhost:2380"], "own name, \"default\"; it names b"),
       (["--initial-cluster=default=http://h:1"], "they must be the same"),
       (["--initial-cluster=x"], "expected name=url"),
-      (
-        ["--initial-cluster=default=http://localhost:2380,b=http://b:1"],
-        "clusters are not built yet"
-      ),
       (["--max-txn-ops=0"], "--max-txn-ops must be from 1"),
       (["--max-request-bytes=2147483648"], "--max-request-bytes must be from 1"),
       (["--max-concurrent-streams=4294967296"], "--max-concurrent-streams must be from 1"),

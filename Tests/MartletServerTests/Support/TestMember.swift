@@ -30,6 +30,7 @@ final class TestMember: Sendable {
     var configuration = ServerConfiguration()
     configuration.dataDirectory = "\(folder.path)/data"
     configuration.listenClientURLs = ["http://127.0.0.1:0"]
+    configuration.listenPeerURLs = ["http://127.0.0.1:0"]
     return configuration
   }
 

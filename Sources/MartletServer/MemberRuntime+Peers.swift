@@ -1,0 +1,40 @@
+import Base
+import Membership
+import Peer
+import Raft
+import Replica
+
+// How a member and its peers are connected.
+extension MemberRuntime {
+  static func peerHandlers(
+    _ mailbox: Mailbox<ReplicaThread.Input>,
+    status: PublishedStatus,
+    fatal: FailureLatch
+  ) -> PeerHandlers {
+    PeerHandlers(
+      received: { mailbox.post(.peerMessages($0, bytes: $1)) },
+      unreachable: { mailbox.post(.unreachable($0)) },
+      snapshotWanted: { mailbox.post(.snapshotSent($0.to, isDelivered: false)) },
+      isRemoved: { status.memberList.isRemoved($0) },
+      selfRemoved: { peer in
+        fatal.fail("this member has been removed from the cluster, as member \(peer) says")
+      }
+    )
+  }
+
+  /// Binds the addresses for peers. Throws `StartError.listen`.
+  func listenForPeers(_ configuration: ResolvedConfiguration) async throws -> [String] {
+    do {
+      return try await context.peers.listen(on: configuration.peerListeners)
+    } catch let error as PeerListenError {
+      throw StartError.listen(address: error.address, reason: error.reason)
+    }
+  }
+}
+
+extension PeerAddress {
+  init(_ member: Member) {
+    // The table holds only what can be read.
+    self.init(id: member.id, urls: member.peerURLs.compactMap { try? ServerURL($0) })
+  }
+}
