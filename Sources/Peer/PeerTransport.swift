@@ -37,6 +37,13 @@ package final class PeerTransport: Sendable {
   private struct State {
     var nodes: [MemberID: PeerNode] = [:]
     var isStopped = false
+    private var hasService = false
+
+    /// True the first time.
+    mutating func takeRegistration() -> Bool {
+      defer { hasService = true }
+      return !hasService
+    }
   }
 
   private struct Outbox {
@@ -75,10 +82,12 @@ package final class PeerTransport: Sendable {
 
   /// Binds the addresses. Returns what was bound, as `127.0.0.1:2380`. Throws `PeerListenError`.
   package func listen(on urls: [ServerURL]) async throws -> [String] {
-    try await server.start { [self] loop in
-      let service = PeerCallService(transport: self, loop: loop)
-      loop.register(PeerDispatcher(service))
-      services.withLock { $0.append(service) }
+    if state.withLock({ $0.takeRegistration() }) {
+      try await server.start { [self] loop in
+        let service = PeerCallService(transport: self, loop: loop)
+        loop.register(PeerDispatcher(service))
+        services.withLock { $0.append(service) }
+      }
     }
     var bound: [String] = []
     for (index, url) in urls.enumerated() {
