@@ -47,6 +47,7 @@ let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distr
 let package = Package(
   name: "martlet",
   products: [
+    .library(name: "MartletClient", targets: ["MartletClient"]),
     .library(name: "MartletServer", targets: ["MartletServer"]),
     .executable(name: "martlet", targets: ["martlet"]),
     .executable(name: "martlet-bench", targets: ["martlet-bench"]),
@@ -151,6 +152,12 @@ let package = Package(
       swiftSettings: strict
     ),
 
+    .target(
+      name: "MartletClient",
+      dependencies: ["Base", "Proto", "RPC", "TLS", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+
     // Executables: flags, then one call
     .executableTarget(
       name: "martlet",
@@ -249,6 +256,11 @@ let package = Package(
         "Base", "Proto", "RPC", "TLS", "Peer", "Replica", "MVCC", "Lease", "Auth", "Watch",
         "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing, inMemoryTracing,
       ],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "MartletClientTests",
+      dependencies: ["MartletClient", "MartletServer", nioCore, nioPosix, logging],
       swiftSettings: strict
     ),
     .testTarget(name: "HouseTests", swiftSettings: strict),

@@ -35,6 +35,7 @@ import Testing
       "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt", "NIOCore",
       "NIOPosix", "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
     ],
+    "MartletClient": ["Base", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging"],
     "martlet": ["MartletServer", "Logging"],
     "martlet-bench": [
       "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",

@@ -15,7 +15,7 @@ package struct RPCClientConfiguration: Sendable {
   /// What of a response stream may wait for its reader before flow control holds the server back.
   package var inputBufferedBytesMax = 256 << 10
   /// What the server may send before we consume some, where it is not HTTP/2's usual.
-  var connectionWindowBytes: UInt32?
+  package var connectionWindowBytes: UInt32?
   package var streamWindowBytes: UInt32?
   /// `:scheme` is `https`; the encryption itself is `setup`'s part.
   package var isSecure = false

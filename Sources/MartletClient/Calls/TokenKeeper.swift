@@ -1,0 +1,79 @@
+import Proto
+import RPC
+import Synchronization
+
+/// The token that stands for the client's user. However many calls need one, one asks for it.
+final class TokenKeeper: Sendable {
+  /// How long the exchange of password for token may take: the server's check is slow on purpose.
+  static let timeout = Duration.seconds(10)
+
+  private typealias Exchange = Task<Result<String?, RPCError>, Never>
+
+  private enum State {
+    case unknown
+    case asking(Exchange)
+    /// nil: the cluster wants none.
+    case known(String?)
+  }
+
+  private let credentials: ClientConfiguration.Credentials
+  private let state = Mutex(State.unknown)
+
+  init(_ credentials: ClientConfiguration.Credentials) {
+    self.credentials = credentials
+  }
+
+  /// The token, from the endpoint if there is none yet; nil when the cluster wants none.
+  func token(at endpoint: Endpoint) async throws(RPCError) -> String? {
+    enum Way {
+      case known(String?)
+      case wait(Exchange)
+    }
+    let way = state.withLock { state -> Way in
+      switch state {
+      case .known(let token): return .known(token)
+      case .asking(let exchange): return .wait(exchange)
+      case .unknown:
+        let exchange = Task { await ask(endpoint) }
+        state = .asking(exchange)
+        return .wait(exchange)
+      }
+    }
+    switch way {
+    case .known(let token): return token
+    case .wait(let exchange): return try await exchange.value.get()
+    }
+  }
+
+  /// The server did not take `token`: the next call asks for another.
+  func forget(_ token: String?) {
+    state.withLock { state in
+      if case .known(let known) = state, known == token { state = .unknown }
+    }
+  }
+
+  private func ask(_ endpoint: Endpoint) async -> Result<String?, RPCError> {
+    let request = Etcdserverpb.AuthenticateRequest(
+      name: credentials.username,
+      password: credentials.password
+    )
+    let use = EndpointUse(endpoint)
+    let result: Result<String?, RPCError>
+    do throws(RPCError) {
+      let options = CallOptions(timeout: Self.timeout.timeAmount)
+      let response = try await AuthClient(endpoint.client).authenticate(request, options: options)
+      result = .success(response.token)
+    } catch {
+      let isNotEnabled = ClientError(error, .read, endpoint: nil).code == .authNotEnabled
+      result = isNotEnabled ? .success(nil) : .failure(error)
+    }
+    withExtendedLifetime(use) {}
+    state.withLock { state in
+      switch result {
+      case .success(let token): state = .known(token)
+      case .failure: state = .unknown
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,207 @@
+import Foundation
+import Logging
+import MartletClient
+import MartletServer
+import NIOCore
+import NIOPosix
+import Testing
+
+/// A directory that is gone when the object is.
+final class TestFolder: Sendable {
+  let path: String
+
+  init() throws {
+    let url = FileManager.default.temporaryDirectory
+      .appendingPathComponent("martlet-client-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    path = url.path
+  }
+
+  deinit {
+    try? FileManager.default.removeItem(atPath: path)
+  }
+}
+
+/// A server that tests run against.
+enum ServerKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
+  /// A member in this process.
+  case martlet
+  /// Debian's etcd, as a process.
+  case etcd
+
+  static let etcdPath = "/usr/bin/etcd"
+
+  /// The kinds that this machine has.
+  static var available: [ServerKind] {
+    FileManager.default.isExecutableFile(atPath: etcdPath) ? [.martlet, .etcd] : [.martlet]
+  }
+
+  var testDescription: String { rawValue }
+
+  /// Runs `body` with the address, `127.0.0.1:port`, of a new server.
+  func run(_ body: (String) async throws -> Void) async throws {
+    switch self {
+    case .martlet: try await withMember { _, address in try await body(address) }
+    case .etcd: try await EtcdProcess.run(body)
+    }
+  }
+
+  /// Runs `body` with a client of a new server.
+  func withClient(_ body: (Client) async throws -> Void) async throws {
+    try await run { address in
+      try await MartletClientTests.withClient([address], { _ in }, body)
+    }
+  }
+}
+
+/// Runs `body` with a new member in this process and its address.
+func withMember(
+  _ change: (inout ServerConfiguration) -> Void = { _ in },
+  _ body: (EmbeddedMember, String) async throws -> Void
+) async throws {
+  let folder = try TestFolder()
+  var configuration = ServerConfiguration()
+  configuration.dataDirectory = "\(folder.path)/data"
+  configuration.listenClientURLs = ["http://127.0.0.1:0"]
+  configuration.listenPeerURLs = ["http://127.0.0.1:0"]
+  configuration.unsafeNoFsync = true
+  configuration.bcryptCost = 4
+  change(&configuration)
+  let member = try await EmbeddedMember.start(configuration, logger: silentLogger)
+  do {
+    try await body(member, try #require(member.clientAddresses.first))
+  } catch {
+    await member.stop()
+    throw error
+  }
+  await member.stop()
+  withExtendedLifetime(folder) {}
+}
+
+/// Runs `body` with a new member that has one setting of its own.
+func withMember<Value>(
+  _ setting: WritableKeyPath<ServerConfiguration, Value>,
+  _ value: Value,
+  _ body: (EmbeddedMember, String) async throws -> Void
+) async throws {
+  func set(_ configuration: inout ServerConfiguration) { configuration[keyPath: setting] = value }
+  try await withMember(set, body)
+}
+
+/// Runs `body` with a client, and closes it whatever happens.
+func withClient(
+  _ endpoints: [String],
+  _ change: (inout ClientConfiguration) -> Void = { _ in },
+  _ body: (Client) async throws -> Void
+) async throws {
+  var configuration = ClientConfiguration(endpoints: endpoints)
+  configuration.deadline = .seconds(60)
+  change(&configuration)
+  let client = try Client(configuration)
+  do {
+    try await body(client)
+  } catch {
+    await client.close()
+    throw error
+  }
+  await client.close()
+}
+
+/// Runs `body` with a client that has one setting of its own.
+func withClient<Value>(
+  _ endpoints: [String],
+  _ setting: WritableKeyPath<ClientConfiguration, Value>,
+  _ value: Value,
+  _ body: (Client) async throws -> Void
+) async throws {
+  func set(_ configuration: inout ClientConfiguration) { configuration[keyPath: setting] = value }
+  try await withClient(endpoints, set, body)
+}
+
+/// Runs `body` with a client of a new member in this process.
+func withMartlet(
+  _ change: (inout ServerConfiguration) -> Void = { _ in },
+  _ body: (Client) async throws -> Void
+) async throws {
+  try await withMember(change) { _, address in
+    try await withClient([address], { _ in }, body)
+  }
+}
+
+var silentLogger: Logger {
+  Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+}
+
+/// Debian's etcd.
+enum EtcdProcess {
+  /// A bound on the life of a process whose test died, in seconds.
+  static let lifeSecondsMax = 120
+
+  static func run(_ body: (String) async throws -> Void) async throws {
+    let folder = try TestFolder()
+    let (client, peer) = try await (freePort(), freePort())
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+    process.arguments =
+      ["-k", "1", "\(lifeSecondsMax)", ServerKind.etcdPath]
+      + [
+        "--data-dir", "\(folder.path)/data", "--log-level", "error",
+        "--listen-client-urls", "http://127.0.0.1:\(client)",
+        "--advertise-client-urls", "http://127.0.0.1:\(client)",
+        "--listen-peer-urls", "http://127.0.0.1:\(peer)",
+        "--initial-advertise-peer-urls", "http://127.0.0.1:\(peer)",
+        "--initial-cluster", "default=http://127.0.0.1:\(peer)",
+        "--unsafe-no-fsync",
+      ]
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    defer {
+      process.terminate()
+      process.waitUntilExit()
+    }
+    try await body("127.0.0.1:\(client)")
+    withExtendedLifetime(folder) {}
+  }
+
+  /// A port that nobody listened on a moment ago.
+  private static func freePort() async throws -> Int {
+    let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .bind(host: "127.0.0.1", port: 0).get()
+    let port = try #require(channel.localAddress?.port)
+    try await channel.close()
+    return port
+  }
+}
+
+/// Checks how a call fails.
+func expectFailure(
+  _ code: ClientError.Code,
+  _ outcome: ClientError.Outcome? = nil,
+  sourceLocation: SourceLocation = #_sourceLocation,
+  _ body: () async throws -> Void
+) async {
+  do {
+    try await body()
+    Issue.record("the call succeeded", sourceLocation: sourceLocation)
+  } catch let error as ClientError {
+    #expect(error.code == code, "\(error)", sourceLocation: sourceLocation)
+    if let outcome {
+      #expect(error.outcome == outcome, "\(error)", sourceLocation: sourceLocation)
+    }
+  } catch {
+    Issue.record("\(error)", sourceLocation: sourceLocation)
+  }
+}
+
+/// Waits until `condition` holds; gives up after a minute.
+func eventually(
+  sourceLocation: SourceLocation = #_sourceLocation,
+  _ condition: () async throws -> Bool
+) async throws {
+  for _ in 0..<6000 {
+    if try await condition() { return }
+    try await Task.sleep(for: .milliseconds(10))
+  }
+  Issue.record("it has not come to be", sourceLocation: sourceLocation)
+}
