@@ -14,6 +14,8 @@ import Synchronization
 /// used. Calls go to the endpoints in turn, and to others when one fails; a call that changes
 /// something is only ever repeated when it is certain that it had no effect, and a `ClientError`
 /// says what is known of it. Cancelling a task takes its calls back.
+///
+/// Keep the client as long as you use what it gave you (views, watches): letting go of it closes it.
 public final class Client: Sendable {
   let caller: Caller
   private let syncTask = Mutex<Task<Void, Never>?>(nil)

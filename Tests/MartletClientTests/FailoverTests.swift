@@ -5,6 +5,9 @@ import Testing
 /// Endpoints that die, hang, answer slowly, and change. One store stands behind several proxies, each
 /// of which is an endpoint.
 @Suite struct FailoverTests {
+  /// Where nobody listens, and no test of this run will: ports that the system gives to nobody.
+  static let dead = ["127.0.0.1:1", "127.0.0.1:2"]
+
   /// How often `key` was written.
   private func version(_ key: String, _ address: String) async throws -> Int64 {
     var version: Int64 = 0
@@ -37,7 +40,8 @@ import Testing
             #expect(error.code == .unavailable && error.outcome == .unknown, "\(error)")
             #expect(proxies.contains { error.endpoint == $0.address })
           }
-          // Later calls find their way, and the write has been made once.
+          // Reads find their way, and the write has been made once.
+          for _ in 0..<4 { #expect(try await client.kv.get("once")?.version == 1) }
           try await client.kv.put("later", "1")
           #expect(try await client.kv.get("once")?.version == 1)
         }
@@ -64,34 +68,26 @@ import Testing
 
   @Test func writesGoToEndpointsThatCanBeReached() async throws {
     try await withMember { _, target in
-      try await withProxies(3, to: target) { proxies in
-        await proxies[0].stop()
-        await proxies[1].stop()
-        try await withClient(proxies.map(\.address)) { client in
+      try await withProxies(1, to: target) { proxies in
+        try await withClient(Self.dead + [proxies[0].address]) { client in
           for count in 1...10 {
             let result = try await client.kv.put("a", "\(count)", returnsPrevious: true)
             #expect(result.previous?.version ?? 0 == Int64(count - 1))
           }
           // The dead are left alone after their first failures.
-          #expect(proxies[2].acceptCount == 1)
+          #expect(proxies[0].acceptCount == 1)
         }
       }
     }
   }
 
   @Test func withoutAnyEndpointNothingIsDone() async throws {
-    try await withMember { _, target in
-      try await withProxies(2, to: target) { proxies in
-        for proxy in proxies { await proxy.stop() }
-        try await withClient(proxies.map(\.address)) { client in
-          await expectFailure(.unavailable, .notDone) {
-            try await client.kv.withDeadline(.milliseconds(200)).put("a", "1")
-          }
-          await expectFailure(.unavailable, .notDone) {
-            _ = try await client.kv.withDeadline(.milliseconds(200)).get("a")
-          }
-        }
-        #expect(try await version("a", target) == 0)
+    try await withClient(Self.dead) { client in
+      await expectFailure(.unavailable, .notDone) {
+        try await client.kv.withDeadline(.milliseconds(200)).put("a", "1")
+      }
+      await expectFailure(.unavailable, .notDone) {
+        _ = try await client.kv.withDeadline(.milliseconds(200)).get("a")
       }
     }
   }

@@ -31,9 +31,9 @@ import Testing
   @Test(arguments: ServerKind.available)
   func aHeldLeaseOutlivesItsTimeToLiveAndThenGoes(server: ServerKind) async throws {
     try await server.withClient { client in
-      let id = try await client.withLease(ttl: .seconds(2)) { lease in
+      let id = try await client.withLease(ttl: .seconds(4)) { lease in
         try await client.kv.put("worker", "1", lease: lease.id)
-        try await Task.sleep(for: lease.ttl * 1.5)
+        try await Task.sleep(for: lease.ttl * 1.25)
         #expect(!lease.isLost)
         #expect(try await client.kv.get("worker")?.lease == lease.id)
         return lease.id

@@ -42,8 +42,9 @@ final class FaultProxy: Sendable {
       .childChannelOption(.autoRead, value: false)
       .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
       .childChannelInitializer { channel in
-        guard let proxy = box.proxy else { return channel.close() }
-        return proxy.accepted(channel)
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptHandler(box))
+        }
       }
       .bind(host: "127.0.0.1", port: 0).get()
     let proxy = FaultProxy(target: address, port: try #require(channel.localAddress?.port))
@@ -88,14 +89,18 @@ final class FaultProxy: Sendable {
     cut()
   }
 
-  private func accepted(_ channel: any Channel) -> EventLoopFuture<Void> {
+  /// Takes a connection in, when it is ready to be read.
+  fileprivate func accepted(_ channel: any Channel) {
     let isRefused = state.withLock { state in
       state.acceptCount += 1
       state.connections[ObjectIdentifier(channel)] = channel
       return state.mode == .refuse
     }
-    if isRefused { return channel.close() }
-    return ClientBootstrap(group: channel.eventLoop)
+    if isRefused {
+      channel.close(promise: nil)
+      return
+    }
+    ClientBootstrap(group: channel.eventLoop)
       .channelOption(.autoRead, value: false)
       .channelOption(.socketOption(.tcp_nodelay), value: 1)
       .connect(to: target)
@@ -109,7 +114,7 @@ final class FaultProxy: Sendable {
         channel.read()
         upstream.read()
       }
-      .flatMapError { _ in channel.close() }
+      .whenFailure { _ in channel.close(promise: nil) }
   }
 
   fileprivate enum Verdict {
@@ -148,6 +153,25 @@ private final class ProxyBox: Sendable {
   private let held = Mutex<FaultProxy?>(nil)
   var proxy: FaultProxy? { held.withLock { $0 } }
   func set(_ proxy: FaultProxy) { held.withLock { $0 = proxy } }
+}
+
+/// Waits for a connection to be ready.
+private final class AcceptHandler: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+
+  private let box: ProxyBox
+
+  init(_ box: ProxyBox) {
+    self.box = box
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    if let proxy = box.proxy {
+      proxy.accepted(context.channel)
+    } else {
+      context.close(promise: nil)
+    }
+  }
 }
 
 /// One direction of one connection. Reads only as fast as the other side takes.

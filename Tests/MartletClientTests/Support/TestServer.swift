@@ -4,6 +4,7 @@ import MartletClient
 import MartletServer
 import NIOCore
 import NIOPosix
+import Synchronization
 import Testing
 
 /// A directory that is gone when the object is.
@@ -54,11 +55,52 @@ enum ServerKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
   }
 }
 
+/// Bounds how many servers run at once: tests with times in them need a machine that keeps up.
+final class ServerGate: Sendable {
+  static let shared = ServerGate(count: 3)
+
+  private struct State {
+    var freeCount: Int
+    var waiting: [CheckedContinuation<Void, Never>] = []
+  }
+
+  private let state: Mutex<State>
+
+  private init(count: Int) {
+    state = Mutex(State(freeCount: count))
+  }
+
+  func enter() async {
+    await withCheckedContinuation { continuation in
+      let isFree = state.withLock { state in
+        guard state.freeCount > 0 else {
+          state.waiting.append(continuation)
+          return false
+        }
+        state.freeCount -= 1
+        return true
+      }
+      if isFree { continuation.resume() }
+    }
+  }
+
+  func leave() {
+    let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
+      state.freeCount += 1
+      return nil
+    }
+    next?.resume()
+  }
+}
+
 /// Runs `body` with a new member in this process and its address.
 func withMember(
   _ change: (inout ServerConfiguration) -> Void = { _ in },
   _ body: (EmbeddedMember, String) async throws -> Void
 ) async throws {
+  await ServerGate.shared.enter()
+  defer { ServerGate.shared.leave() }
   let folder = try TestFolder()
   var configuration = ServerConfiguration()
   configuration.dataDirectory = "\(folder.path)/data"
@@ -138,39 +180,68 @@ enum EtcdProcess {
   static let lifeSecondsMax = 120
 
   static func run(_ body: (String) async throws -> Void) async throws {
+    await ServerGate.shared.enter()
+    defer { ServerGate.shared.leave() }
     let folder = try TestFolder()
-    let (client, peer) = try await (freePort(), freePort())
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
-    process.arguments =
-      ["-k", "1", "\(lifeSecondsMax)", ServerKind.etcdPath]
-      + [
-        "--data-dir", "\(folder.path)/data", "--log-level", "error",
-        "--listen-client-urls", "http://127.0.0.1:\(client)",
-        "--advertise-client-urls", "http://127.0.0.1:\(client)",
-        "--listen-peer-urls", "http://127.0.0.1:\(peer)",
-        "--initial-advertise-peer-urls", "http://127.0.0.1:\(peer)",
-        "--initial-cluster", "default=http://127.0.0.1:\(peer)",
-        "--unsafe-no-fsync",
-      ]
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
+    let (client, peer) = try await freePorts()
+    let process = try spawn([
+      "/usr/bin/timeout", "-s", "KILL", "\(lifeSecondsMax)", ServerKind.etcdPath,
+      "--data-dir", "\(folder.path)/data", "--log-level", "error",
+      "--listen-client-urls", "http://127.0.0.1:\(client)",
+      "--advertise-client-urls", "http://127.0.0.1:\(client)",
+      "--listen-peer-urls", "http://127.0.0.1:\(peer)",
+      "--initial-advertise-peer-urls", "http://127.0.0.1:\(peer)",
+      "--initial-cluster", "default=http://127.0.0.1:\(peer)",
+      "--unsafe-no-fsync",
+    ])
     defer {
-      process.terminate()
-      process.waitUntilExit()
+      // The process and its child are a group of their own.
+      kill(-process, SIGKILL)
+      waitpid(process, nil, 0)
     }
     try await body("127.0.0.1:\(client)")
     withExtendedLifetime(folder) {}
   }
 
-  /// A port that nobody listened on a moment ago.
-  private static func freePort() async throws -> Int {
-    let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-      .bind(host: "127.0.0.1", port: 0).get()
-    let port = try #require(channel.localAddress?.port)
-    try await channel.close()
-    return port
+  /// Starts a process that leads a group of its own, with no signals blocked and no output.
+  private static func spawn(_ arguments: [String]) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for descriptor in 0...2 as ClosedRange<Int32> {
+      posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
+    }
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    let flags = POSIX_SPAWN_SETPGROUP | Int32(POSIX_SPAWN_SETSIGMASK)
+    posix_spawnattr_setflags(&attributes, Int16(flags))
+    var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+    defer { for word in words { free(word) } }
+    words.append(nil)
+    var process: pid_t = 0
+    let code = posix_spawn(&process, arguments[0], &actions, &attributes, words, environ)
+    try #require(code == 0, "posix_spawn: \(code)")
+    return process
+  }
+
+  /// Two ports on which nobody listens, and which the system gives to nobody who asks for any.
+  private static func freePorts() async throws -> (Int, Int) {
+    while true {
+      let port = Int.random(in: 20_000..<32_000)
+      let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      guard let first = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() else {
+        continue
+      }
+      let second = try? await bootstrap.bind(host: "127.0.0.1", port: port + 1).get()
+      try await first.close()
+      guard let second else { continue }
+      try await second.close()
+      return (port, port + 1)
+    }
   }
 }
 
