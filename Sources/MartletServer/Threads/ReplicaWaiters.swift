@@ -65,6 +65,11 @@ struct TransferWaiters {
   typealias Body = @Sendable (ReplicaThread.Transfer) -> Void
 
   private var waiters: [(target: MemberID, body: Body)] = []
+  /// Since when there has been no leader, by the replica's clock; nil while there is one.
+  private var leaderlessSince: UInt64?
+
+  /// A transfer is over by then, even if its target was lost on the way and nobody leads.
+  private static let leaderlessNanosecondsMax: UInt64 = 5_000_000_000
 
   mutating func begin(_ machine: ReplicaMachine, to target: MemberID?, _ body: @escaping Body) {
     guard machine.status.role == .leader else { return body(.notLeader) }
@@ -74,12 +79,18 @@ struct TransferWaiters {
 
   /// After a turn: ends the waiting of those whose transfer is over.
   mutating func look(_ machine: ReplicaMachine) {
-    guard !waiters.isEmpty else { return }
+    guard !waiters.isEmpty else {
+      leaderlessSince = nil
+      return
+    }
     let (leader, transferee) = (machine.status.leader, machine.transferee)
+    leaderlessSince = leader == .none ? leaderlessSince ?? machine.now : nil
+    let isLost =
+      leaderlessSince.map { machine.now > $0 + Self.leaderlessNanosecondsMax } ?? false
     waiters.removeAll { target, body in
       if leader == target {
         body(.done)
-      } else if leader != .none && transferee != target {
+      } else if isLost || (leader != .none && transferee != target) {
         // Given up, or somebody else was quicker.
         body(.failed)
       } else {
