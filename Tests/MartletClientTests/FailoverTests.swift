@@ -1,5 +1,6 @@
 import MartletClient
 import MartletServer
+import NIOCore
 import Testing
 
 /// Endpoints that die, hang, answer slowly, and change. One store stands behind several proxies, each
@@ -113,6 +114,20 @@ import Testing
           proxies[0].set(.hang)
           await expectFailure(.deadlineExceeded, .unknown) {
             try await client.kv.withDeadline(.milliseconds(200)).put("a", "1")
+          }
+        }
+      }
+    }
+  }
+
+  @Test func aSlowEndpointIsWaitedForAndNothingIsSentTwice() async throws {
+    try await withMember { _, target in
+      try await withProxies(2, to: target) { proxies in
+        for proxy in proxies { proxy.set(.slow(.milliseconds(30))) }
+        try await withClient(proxies.map(\.address)) { client in
+          for count in 1...10 {
+            let result = try await client.kv.put("a", "\(count)", returnsPrevious: true)
+            #expect(result.previous?.version ?? 0 == Int64(count - 1))
           }
         }
       }

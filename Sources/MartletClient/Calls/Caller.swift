@@ -61,8 +61,12 @@ final class Caller: Sendable {
       let use = EndpointUse(endpoint)
       defer { withExtendedLifetime(use) {} }
       do throws(RPCError) {
-        token = try await self.token(at: endpoint)
-        let mayTryOther = effect != .write && name == nil && endpoints.count > 1
+        let isAlone = name != nil || endpoints.count == 1
+        token = try await self.token(
+          at: endpoint,
+          within: end.map { share(of: clock.now.duration(to: $0), mayTryOther: !isAlone) }
+        )
+        let mayTryOther = effect != .write && !isAlone
         let timeout = end.map { share(of: clock.now.duration(to: $0), mayTryOther: mayTryOther) }
         let attempt = Attempt(endpoint: endpoint, metadata: metadata(token), timeout: timeout)
         let response = try await body(attempt)
@@ -92,10 +96,13 @@ final class Caller: Sendable {
     }
   }
 
-  private func token(at endpoint: Endpoint) async throws(RPCError) -> String? {
+  private func token(
+    at endpoint: Endpoint,
+    within timeout: Duration?
+  ) async throws(RPCError) -> String? {
     guard let tokens else { return nil }
     do throws(RPCError) {
-      return try await tokens.token(at: endpoint)
+      return try await tokens.token(at: endpoint, within: timeout)
     } catch {
       // The request itself has not been sent.
       throw RPCError(error.status, mayHaveBeenProcessed: false, metadata: error.metadata)

@@ -7,7 +7,7 @@ final class TokenKeeper: Sendable {
   /// How long the exchange of password for token may take: the server's check is slow on purpose.
   static let timeout = Duration.seconds(10)
 
-  private typealias Exchange = Task<Result<String?, RPCError>, Never>
+  fileprivate typealias Exchange = Task<Result<String?, RPCError>, Never>
 
   private enum State {
     case unknown
@@ -23,8 +23,9 @@ final class TokenKeeper: Sendable {
     self.credentials = credentials
   }
 
-  /// The token, from the endpoint if there is none yet; nil when the cluster wants none.
-  func token(at endpoint: Endpoint) async throws(RPCError) -> String? {
+  /// The token, from the endpoint if there is none yet; nil when the cluster wants none. Others may
+  /// wait for the same answer: it is asked for beyond `timeout` and the end of this task.
+  func token(at endpoint: Endpoint, within timeout: Duration?) async throws(RPCError) -> String? {
     enum Way {
       case known(String?)
       case wait(Exchange)
@@ -41,7 +42,7 @@ final class TokenKeeper: Sendable {
     }
     switch way {
     case .known(let token): return token
-    case .wait(let exchange): return try await exchange.value.get()
+    case .wait(let exchange): return try await FirstAnswer.of(exchange, within: timeout).get()
     }
   }
 
@@ -75,5 +76,54 @@ final class TokenKeeper: Sendable {
       }
     }
     return result
+  }
+}
+
+/// Waits for the first of: an answer that others wait for too, the end of the time, and the task's
+/// cancellation.
+private final class FirstAnswer: Sendable {
+  typealias Answer = Result<String?, RPCError>
+
+  private struct State {
+    var waiter: CheckedContinuation<Answer, Never>?
+    var answer: Answer?
+  }
+
+  private let state = Mutex(State())
+
+  static func of(_ exchange: TokenKeeper.Exchange, within timeout: Duration?) async -> Answer {
+    let first = FirstAnswer()
+    let answering = Task { first.give(await exchange.value) }
+    let timing = Task {
+      guard let timeout, (try? await Task.sleep(for: timeout)) != nil else { return }
+      first.give(.failure(RPCError(.deadlineExceeded, mayHaveBeenProcessed: false)))
+    }
+    defer {
+      answering.cancel()
+      timing.cancel()
+    }
+    return await withTaskCancellationHandler {
+      await withCheckedContinuation { first.wait($0) }
+    } onCancel: {
+      first.give(.failure(RPCError(.canceled, mayHaveBeenProcessed: false)))
+    }
+  }
+
+  private func wait(_ continuation: CheckedContinuation<Answer, Never>) {
+    let answer = state.withLock { state in
+      if state.answer == nil { state.waiter = continuation }
+      return state.answer
+    }
+    if let answer { continuation.resume(returning: answer) }
+  }
+
+  private func give(_ answer: Answer) {
+    let waiter = state.withLock { state -> CheckedContinuation<Answer, Never>? in
+      guard state.answer == nil else { return nil }
+      state.answer = answer
+      defer { state.waiter = nil }
+      return state.waiter
+    }
+    waiter?.resume(returning: answer)
   }
 }

@@ -34,7 +34,7 @@ public struct Locks: Sendable {
   /// Gives a lock back.
   public func unlock(_ lock: HeldKey) async throws(ClientError) {
     let request = V3lockpb.UnlockRequest(key: scope.key(lock.key))
-    _ = try await scope.call(.repeatable) { attempt async throws(RPCError) in
+    _ = try await scope.call(.write) { attempt async throws(RPCError) in
       try await LockClient(attempt.client).unlock(request, options: attempt.options)
     }
   }

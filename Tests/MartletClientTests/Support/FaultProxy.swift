@@ -11,6 +11,8 @@ final class FaultProxy: Sendable {
     case hang
     /// Requests go through, answers do not.
     case muteAnswers
+    /// Answers take this long more.
+    case slow(TimeAmount)
     /// Connections are closed as they come.
     case refuse
   }
@@ -94,7 +96,8 @@ final class FaultProxy: Sendable {
     let isRefused = state.withLock { state in
       state.acceptCount += 1
       state.connections[ObjectIdentifier(channel)] = channel
-      return state.mode == .refuse
+      if case .refuse = state.mode { return true }
+      return false
     }
     if isRefused {
       channel.close(promise: nil)
@@ -119,6 +122,7 @@ final class FaultProxy: Sendable {
 
   fileprivate enum Verdict {
     case forward, drop, cut
+    case forwardLater(TimeAmount)
   }
 
   fileprivate func verdict(isRequest: Bool, byteCount: Int) -> Verdict {
@@ -126,6 +130,7 @@ final class FaultProxy: Sendable {
       switch state.mode {
       case .pass, .refuse: break
       case .hang: return .drop
+      case .slow(let pause): if !isRequest { return .forwardLater(pause) }
       case .muteAnswers:
         if isRequest {
           state.mutedRequestBytes += byteCount
@@ -181,6 +186,8 @@ private final class ProxyHandler: ChannelInboundHandler {
   private let proxy: FaultProxy
   private let other: any Channel
   private let isRequest: Bool
+  /// Something is missing from the stream of bytes: nothing may follow it.
+  private var isTorn = false
 
   init(_ proxy: FaultProxy, to other: any Channel, isRequest: Bool) {
     self.proxy = proxy
@@ -191,9 +198,17 @@ private final class ProxyHandler: ChannelInboundHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     let buffer = unwrapInboundIn(data)
     let channel = context.channel
-    switch proxy.verdict(isRequest: isRequest, byteCount: buffer.readableBytes) {
+    let verdict = proxy.verdict(isRequest: isRequest, byteCount: buffer.readableBytes)
+    switch isTorn ? .drop : verdict {
     case .forward: other.writeAndFlush(buffer).whenComplete { _ in channel.read() }
-    case .drop: channel.read()
+    case .forwardLater(let pause):
+      let other = other
+      channel.eventLoop.scheduleTask(in: pause) {
+        other.writeAndFlush(buffer).whenComplete { _ in channel.read() }
+      }
+    case .drop:
+      isTorn = true
+      channel.read()
     case .cut:
       other.close(promise: nil)
       channel.close(promise: nil)
