@@ -35,6 +35,7 @@ public final class EmbeddedMember: Sendable {
   public let peerAddresses: [String]
   /// Looks for changes of the files of TLS.
   private let tlsWatch: Task<Void, Never>
+  private let versionWatch: Task<Void, Never>
 
   /// How long `stop` waits for calls under way.
   public static let drainSeconds: Int64 = 5
@@ -60,6 +61,7 @@ public final class EmbeddedMember: Sendable {
     metricsAddresses = bound.metrics
     peerAddresses = bound.peers
     tlsWatch = Task { await runtime.watchTLSFiles() }
+    versionWatch = Task { await runtime.watchClusterVersion() }
     self.compaction = compaction
     self.health = health
     self.logger = logger
@@ -86,12 +88,7 @@ public final class EmbeddedMember: Sendable {
     let tokens = try await TokenProvider(configuration)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoopCount)
     do {
-      let runtime = try MemberRuntime(
-        resolved,
-        tokens: tokens,
-        loopCount: eventLoopCount,
-        logger: logger
-      )
+      let runtime = try await makeRuntime(resolved, tokens: tokens, logger: logger)
       do {
         let health = HealthStatus()
         let (server, bound) = try await runtime.serve(
@@ -126,9 +123,39 @@ public final class EmbeddedMember: Sendable {
     }
   }
 
+  /// Opens the data directory and decides what a member without data starts as.
+  private static func makeRuntime(
+    _ resolved: ResolvedConfiguration,
+    tokens: TokenProvider,
+    logger: Logger
+  ) async throws -> MemberRuntime {
+    let directory = try DataDirectory(path: resolved.dataDirectoryPath)
+    do {
+      // A certificate that is made here is kept in the directory, which is ours from here on.
+      let peerTLS = try resolved.makePeerTLS(logger: logger)
+      let bootstrap = Bootstrap(configuration: resolved, tls: peerTLS, logger: logger)
+      return try MemberRuntime(
+        resolved,
+        directory: directory,
+        origin: try await bootstrap.origin(for: directory),
+        peerTLS: peerTLS,
+        tokens: tokens,
+        loopCount: eventLoopCount,
+        logger: logger
+      )
+    } catch {
+      directory.close()
+      throw error
+    }
+  }
+
   /// One event loop for each two processors: the replica, the log writer and the flusher need
   /// theirs too.
   private static var eventLoopCount: Int { max(1, System.coreCount / 2) }
+
+  /// Whether the cluster has removed this member: then it ends by `failure`, and must not be started
+  /// again.
+  public var isRemoved: Bool { runtime.isRemoved }
 
   /// Suspends until the member can't go on; returns why, or nil when the task is cancelled.
   public func failure() async -> String? {
@@ -141,6 +168,7 @@ public final class EmbeddedMember: Sendable {
     guard !isStopped.exchange(true, ordering: .relaxed) else { return }
     logger.notice("stopping")
     tlsWatch.cancel()
+    versionWatch.cancel()
     runtime.context.willStop()
     health.setAll(.notServing)
     compaction?.cancel()

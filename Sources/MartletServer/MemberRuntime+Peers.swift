@@ -9,17 +9,18 @@ extension MemberRuntime {
   static func peerHandlers(
     _ mailbox: Mailbox<ReplicaThread.Input>,
     status: PublishedStatus,
-    fatal: FailureLatch
+    fatal: FailureLatch,
+    _ questions: PeerQuestions
   ) -> PeerHandlers {
-    PeerHandlers(
+    var handlers = PeerHandlers(
       received: { mailbox.post(.peerMessages($0, bytes: $1)) },
       unreachable: { mailbox.post(.unreachable($0)) },
       snapshotWanted: { mailbox.post(.snapshotSent($0.to, isDelivered: false)) },
       isRemoved: { status.memberList.isRemoved($0) },
-      selfRemoved: { peer in
-        fatal.fail("this member has been removed from the cluster, as member \(peer) says")
-      }
+      selfRemoved: { _ in fatal.fail("\(StartError.removed)") }
     )
+    handlers.requests = questions.requests
+    return handlers
   }
 
   /// Binds the addresses for peers. Throws `StartError.listen`.

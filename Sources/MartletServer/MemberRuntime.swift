@@ -26,6 +26,7 @@ final class MemberRuntime: Sendable {
   private let reclaimer: SpaceReclaimer
   private let tls: ServerTLS?
   private let peerTLS: PeerTLS?
+  private let questions = PeerQuestions()
   /// Locks and campaigns that wait.
   private let waiting = WaitingCalls()
 
@@ -33,27 +34,35 @@ final class MemberRuntime: Sendable {
   private static let readerThreads = 2
   /// Hashing passwords may take this share of the processors: one thread for so many.
   private static let coresPerHashingThread = 4
+  /// How often a member that waits for others says so.
+  private static let readyComplaintSeconds = 10
   /// How often `waitUntilReady` looks.
   private static let readyPollMilliseconds = 2
 
+  /// Opens the files and starts the threads. When it throws, `directory` is closed.
   init(
     _ configuration: ResolvedConfiguration,
+    directory: DataDirectory,
+    origin: MemberOrigin,
+    peerTLS: PeerTLS?,
     tokens: TokenProvider,
     loopCount: Int,
     logger: Logger
   ) throws {
     let isAutomatic = configuration.security?.automatic != nil
     let filedTLS = isAutomatic ? nil : try configuration.makeTLS(logger: logger)
-    let isPeerAutomatic = configuration.peerSecurity?.listening.automatic != nil
-    let filedPeerTLS = isPeerAutomatic ? nil : try configuration.makePeerTLS(logger: logger)
-    let opened = try OpenedMember(configuration, loopCount: loopCount, logger: logger)
+    let opened = try OpenedMember(
+      configuration,
+      directory: directory,
+      origin: origin,
+      loopCount: loopCount,
+      logger: logger
+    )
     do {
       // A certificate that is made here is kept in the directory, which is ours from here on.
       tls = isAutomatic ? try configuration.makeTLS(logger: logger) : filedTLS
-      peerTLS = isPeerAutomatic ? try configuration.makePeerTLS(logger: logger) : filedPeerTLS
     } catch {
       opened.base.close()
-      opened.directory.close()
       throw error
     }
     let (store, storage, log) = (opened.store, opened.storage, opened.log)
@@ -80,8 +89,9 @@ final class MemberRuntime: Sendable {
         memberID: opened.identity.memberID,
         serverVersion: Version.etcdCompatible
       ),
-      handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal),
+      handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal, questions),
       tls: peerTLS,
+      httpHandler: questions,
       logger: logger
     )
     let replica = ReplicaThread(
@@ -104,7 +114,8 @@ final class MemberRuntime: Sendable {
       makeLogWriter: { LogWriter(log: log, metrics: metrics, report: $0) },
       makeHousekeeper: { Housekeeper(store: store, storage: storage, metrics: metrics, report: $0) }
     )
-    directory = opened.directory
+    self.directory = directory
+    self.peerTLS = peerTLS
     base = opened.base
     self.loops = loops
     self.fatal = fatal
@@ -143,6 +154,8 @@ final class MemberRuntime: Sendable {
         electionTimeoutNanoseconds: configuration.source.electionTimeout.wholeNanoseconds,
         leaseSecondsMin: Self.leaseSecondsMin(configuration.source),
         quotaBytes: Int64(configuration.quotaBytes ?? 0),
+        isReconfigurationStrict: configuration.source.strictReconfigCheck,
+        learnersMax: configuration.source.maxLearners,
         watchProgressNotifyInterval: configuration.source.watchProgressNotifyInterval,
         limits: configuration.source.limits,
         snapshotDirectory: opened.directory.databasePath
@@ -157,6 +170,11 @@ final class MemberRuntime: Sendable {
     async let peers: Void? = peerTLS?.watchFiles()
     await tls?.watchFiles()
     _ = await peers
+  }
+
+  /// As a leader, sees to the cluster's version, until the task is cancelled.
+  func watchClusterVersion() async {
+    await ClusterVersionMonitor(member: context).run()
   }
 
   /// Registers the services on every event loop and binds the client addresses. Returns the
@@ -202,6 +220,7 @@ final class MemberRuntime: Sendable {
         loop.calls.observe(watch.observation())
       }.get()
     }
+    questions.install(PeerPort(member: context, endpoints: endpoints))
     let peerAddresses = try await listenForPeers(configuration)
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
     for warning in configuration.transportSecurityWarnings {
@@ -277,19 +296,47 @@ final class MemberRuntime: Sendable {
     duration == .zero ? .hours(24 * 365) : TimeAmount(duration)
   }
 
-  /// Suspends until there is a leader and this member has published itself.
+  /// Suspends until there is a leader and this member has published itself. With others it waits for
+  /// them, however long they take; alone, no longer than `seconds`.
   private func waitUntilReady(seconds: Int) async throws {
-    for _ in 0..<(seconds * 1000 / Self.readyPollMilliseconds) {
-      let isPublished = context.status.memberList[context.memberID]?.isStarted == true
-      if context.status.hasLeader && isPublished { return }
+    let checksPerSecond = 1000 / Self.readyPollMilliseconds
+    var checks = 0
+    while true {
+      let members = context.status.memberList
+      if context.status.hasLeader, let own = members[context.memberID] {
+        // Founders are named from the start; that others know where clients reach it is news.
+        if members.members.count > 1 ? !own.clientURLs.isEmpty : own.isStarted { return }
+      }
+      checks += 1
+      if checks % (seconds * checksPerSecond) == 0 {
+        guard members.members.count > 1 else { throw StartError.notReady(seconds: seconds) }
+      }
+      if checks % (Self.readyComplaintSeconds * checksPerSecond) == 0 {
+        context.logger.warning(
+          "not ready: this member waits for others",
+          metadata: [
+            "leader": "\(context.status.current.leader)",
+            "members": "\(members.members.map { "\($0.id)" }.joined(separator: ","))",
+          ]
+        )
+      }
+      if let reason = fatal.reason {
+        if isRemoved { throw StartError.removed }
+        throw StartError.failed(reason)
+      }
       try await Task.sleep(for: .milliseconds(Self.readyPollMilliseconds))
     }
-    throw StartError.notReady(seconds: seconds)
   }
 
   /// Ends what waits in tasks, while it can still clean up behind itself.
   func endWaitingCalls() async {
     await waiting.stop()
+  }
+
+  /// See `EmbeddedMember.isRemoved`.
+  var isRemoved: Bool {
+    context.status.memberList.isRemoved(context.memberID)
+      || fatal.reason == StartError.removed.description
   }
 
   /// See `EmbeddedMember.failure`.
@@ -335,6 +382,7 @@ final class MemberRuntime: Sendable {
   /// Ends the connections with peers.
   func stopPeers() async {
     await context.peers.stop()
+    questions.remove()
   }
 
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.

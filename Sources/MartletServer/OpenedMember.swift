@@ -24,34 +24,25 @@ struct OpenedMember {
   /// The store's file within the directory for it.
   private static let databaseName = "store.mdb"
 
+  /// `directory` is closed by the caller when this throws.
   init(
     _ configuration: ResolvedConfiguration,
+    directory: DataDirectory,
+    origin: MemberOrigin,
     loopCount: Int,
     logger: Logger
   ) throws {
     let source = configuration.source
-    let founding = try MemberTable(
-      founding: configuration.initialCluster,
-      token: source.initialClusterToken
-    )
-    guard let own = founding.member(named: source.name) else {
-      throw StartError.notAMember(name: source.name)
+    self.directory = directory
+    if let new = origin.identity {
+      try directory.writeIdentity(memberID: new.memberID, clusterID: new.clusterID)
     }
-    directory = try DataDirectory(path: configuration.dataDirectoryPath)
-    // A restart goes by what is on disk, whatever the bootstrap flags say now.
-    let known = directory.identity
-    if known == nil {
-      guard source.initialClusterState == .new else {
-        throw StartError.failed(
-          "--initial-cluster-state=existing: joining a cluster is not built yet, and "
-            + "\(configuration.dataDirectoryPath) has no data to restart from"
-        )
-      }
-      try directory.writeIdentity(memberID: own.id, clusterID: founding.clusterID)
-    }
+    guard
+      let who = origin.identity ?? directory.identity.map({ ($0.memberID, $0.clusterID) })
+    else { preconditionFailure("a member without data starts from none") }
     identity = MemberIdentity(
-      clusterID: known?.clusterID ?? founding.clusterID,
-      memberID: known?.memberID ?? own.id,
+      clusterID: who.clusterID,
+      memberID: who.memberID,
       epoch: UInt64.random(in: 1 ... .max)
     )
     if source.unsafeNoFsync {
@@ -79,14 +70,19 @@ struct OpenedMember {
     let stored = try Self.storedMetadata(
       base,
       isLogNew: recovered.isNew,
-      founding: founding,
-      logPath: directory.logPath
+      origin: origin,
+      directory: directory
     )
+    guard !stored.members.isRemoved(identity.memberID) else { throw StartError.removed }
+    var restored = try Recovery.restoredState(log: recovered, applied: stored.applied)
+    if source.forceNewCluster {
+      try Self.forceNewCluster(identity.memberID, stored.members, &restored, log, logger)
+    }
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
       tables: Self.tables(base, members: stored.members, leases: leases),
-      restored: Recovery.restoredState(log: recovered, applied: stored.applied),
+      restored: restored,
       appliedTerm: stored.applied.term,
       seed: UInt64.random(in: 0 ... .max)
     )
@@ -104,20 +100,62 @@ struct OpenedMember {
   private static func storedMetadata(
     _ base: LMDBStorage,
     isLogNew: Bool,
-    founding: MemberTable,
-    logPath: String
+    origin: MemberOrigin,
+    directory: DataDirectory
   ) throws -> StoredMetadata {
     guard let stored = try StoredMetadata({ try base.metadata($0) }) else {
-      let metadata = StoredMetadata(founding: founding)
+      guard let metadata = origin.metadata else {
+        throw StartError.failed(
+          "the first start of this member was interrupted before it had any data; remove "
+            + "\(directory.path) and start it again"
+        )
+      }
       try base.commit(RevisionBatch(metadata: metadata.encoded()))
       return metadata
     }
     guard !isLogNew else {
       throw StartError.failed(
-        "the log in \(logPath) is gone or lost its beginning, though the store was used with one"
+        "the log in \(directory.logPath) is gone or lost its beginning, though the store was used "
+          + "with one"
       )
     }
     return stored
+  }
+
+  /// Makes this member the only one, in the log, for good.
+  private static func forceNewCluster(
+    _ memberID: MemberID,
+    _ members: MemberTable,
+    _ restored: inout RestoredState,
+    _ log: SegmentedLog<PosixFileSystem>,
+    _ logger: Logger
+  ) throws {
+    let added: [Entry]
+    do {
+      added = try Recovery.forceNewCluster(of: memberID, members: members, &restored)
+    } catch .notAMember {
+      throw StartError.failed(
+        "--force-new-cluster: member \(memberID) is not in the membership that its data knows"
+      )
+    } catch {
+      throw StartError.failed("--force-new-cluster: \(error)")
+    }
+    guard !added.isEmpty else { return }
+    logger.critical(
+      "--force-new-cluster: this member goes on alone, the others are removed",
+      metadata: ["member": "\(memberID)", "changes": "\(added.count)"]
+    )
+    let batch = LogBatch()
+    for entry in added { ReplicaMachine.append(entry, to: batch) }
+    batch.append(
+      hardState: LogHardState(
+        term: restored.hardState.term,
+        vote: restored.hardState.vote,
+        commit: restored.hardState.commit
+      )
+    )
+    try log.append(batch)
+    try log.sync()
   }
 
   /// What lies beside the key-value data, as of the applied index.
@@ -153,6 +191,8 @@ struct OpenedMember {
       clientURLs: configuration.advertiseClientURLs.map(\.description)
     )
     replica.clusterVersion = Version.cluster
+    replica.isReconfigurationStrict = source.strictReconfigCheck
+    replica.promotesLearners = source.autoPromoteLearners
     replica.raft.preVote = source.preVote
     replica.raft.electionTimeoutTicks = max(
       2,
@@ -174,12 +214,17 @@ public enum StartError: Error, CustomStringConvertible, Sendable {
   case listen(address: String, reason: String)
   case failed(String)
   case notReady(seconds: Int)
+  /// The cluster has removed this member; its data is of no use any more.
+  case removed
 
   public var description: String {
     switch self {
     case .notAMember(let name): "--initial-cluster does not name this member, \(name)"
     case .listen(let address, let reason): "cannot listen on \(address): \(reason)"
     case .failed(let reason): reason
+    case .removed:
+      "the member has been permanently removed from the cluster; its data directory must be "
+        + "removed before it can be added again"
     case .notReady(let seconds): "there was no leader within \(seconds) seconds"
     }
   }

@@ -38,6 +38,17 @@ extension ReplicaMachine {
     }
   }
 
+  /// Proposes to make a learner a voter, for another member. Only the leader can.
+  package func proposePromotion(of id: MemberID) throws(RequestError) {
+    try checkPromotion(of: id)
+    if members[id]?.isLearner != true { throw .notLearner }
+    do throws(ProposeError) {
+      try raft.propose(MembershipChange(.promote, id).confChange)
+    } catch {
+      throw RequestError(error)
+    }
+  }
+
   /// Changes that may wait for the one before them.
   private static let waitingChangesMax = 64
   /// A learner may become a voter when it has this share of the leader's log.

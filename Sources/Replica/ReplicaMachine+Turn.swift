@@ -1,10 +1,10 @@
 import Auth
 import Base
 import Lease
-import Log
+package import Log
 import MVCC
 import Proto
-import Raft
+package import Raft
 import Storage
 
 extension ReplicaMachine {
@@ -87,8 +87,8 @@ extension ReplicaMachine {
   private func write(for ready: Ready) -> ReplicaOutput.Write {
     var bytes = Self.batchOverheadBytes
     for entry in ready.entriesToAppend { bytes += entry.size + Self.entryOverheadBytes }
-    var batch = LogBatch(capacity: bytes)
-    for entry in ready.entriesToAppend { append(entry, to: &batch) }
+    let batch = LogBatch(capacity: bytes)
+    for entry in ready.entriesToAppend { Self.append(entry, to: batch) }
     if let hardState = unwrittenHardState {
       batch.append(
         hardState: LogHardState(
@@ -102,7 +102,8 @@ extension ReplicaMachine {
     return ReplicaOutput.Write(batch: batch, mustSync: ready.mustSync, sequence: ready.sequence)
   }
 
-  private func append(_ entry: Entry, to batch: inout LogBatch) {
+  /// Adds an entry in the form that `Recovery` reads.
+  package static func append(_ entry: Entry, to batch: LogBatch) {
     switch entry.payload {
     case .empty:
       batch.append(

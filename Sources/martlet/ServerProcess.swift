@@ -9,7 +9,15 @@ enum ServerProcess {
     case failed(String)
   }
 
+  private struct Failure: Sendable {
+    var reason: String
+    /// Whether the cluster has removed the member.
+    var isRemoval: Bool
+  }
+
   /// Runs until a signal or a failure; returns the exit code: 0 after a signal, 1 after a failure.
+  /// A member that was removed from its cluster ends with 0, as etcd's do: starting it again would
+  /// not help.
   static func run(_ loaded: LoadedConfiguration) async -> Int32 {
     signal(SIGPIPE, SIG_IGN)
     let signals = ShutdownSignals()
@@ -23,8 +31,8 @@ enum ServerProcess {
       guard let failure = await run(loaded.configuration, signals, logger, control) else {
         return 0
       }
-      if !settings.outputs.contains(.standardError) { printError("martlet: \(failure)") }
-      return 1
+      if !settings.outputs.contains(.standardError) { printError("martlet: \(failure.reason)") }
+      return failure.isRemoval ? 0 : 1
     } catch {
       printError("martlet: \(error)")
       return 1
@@ -37,7 +45,7 @@ enum ServerProcess {
     _ signals: ShutdownSignals,
     _ logger: Logger,
     _ control: LogLevelControl
-  ) async -> String? {
+  ) async -> Failure? {
     let member: EmbeddedMember
     do {
       member = try await EmbeddedMember.start(
@@ -47,7 +55,9 @@ enum ServerProcess {
       )
     } catch {
       logger.critical("the member cannot start", metadata: ["error": .string("\(error)")])
-      return "\(error)"
+      var isRemoval = false
+      if case .removed? = error as? StartError { isRemoval = true }
+      return Failure(reason: "\(error)", isRemoval: isRemoval)
     }
     signals.beginDraining()
     let end = await withTaskGroup(of: End?.self, returning: End?.self) { group in
@@ -63,7 +73,7 @@ enum ServerProcess {
     await member.stop()
     guard case .failed(let reason) = end else { return nil }
     logger.critical("the member failed", metadata: ["error": .string(reason)])
-    return reason
+    return Failure(reason: reason, isRemoval: member.isRemoved)
   }
 }
 

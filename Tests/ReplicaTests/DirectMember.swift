@@ -96,6 +96,10 @@ final class DirectMember {
     answers.removeAll()
   }
 
+  func answersAreDropped() {
+    answers.removeAll()
+  }
+
   func propose(
     _ operation: ReplicatedOperation,
     _ request: [UInt8],

@@ -204,7 +204,7 @@ package enum FlagTable {
       .text(\.initialCluster),
       "default=http://localhost:2380",
       .clustering,
-      "The founding members, name=url,name=url. Only one is possible yet."
+      "The founding members, name=url,name=url."
     ),
     Flag(
       "initial-cluster-state",
@@ -232,7 +232,6 @@ package enum FlagTable {
       .bool(\.strictReconfigCheck),
       "true",
       .clustering,
-      .acceptedWithoutEffect,
       "Refuses changes of membership that would lose the quorum."
     ),
     Flag(
@@ -240,7 +239,6 @@ package enum FlagTable {
       .bool(\.preVote),
       "true",
       .clustering,
-      .acceptedWithoutEffect,
       "Asks whether an election could be won before standing for it."
     ),
     Flag(
@@ -248,8 +246,14 @@ package enum FlagTable {
       .integer(\.maxLearners),
       "1",
       .clustering,
-      .acceptedWithoutEffect,
       "Learners that the cluster may have."
+    ),
+    Flag(
+      "auto-promote-learners",
+      .bool(\.autoPromoteLearners),
+      "false",
+      .clustering,
+      "Not in etcd: the leader makes a learner that has caught up a voter by itself."
     ),
     Flag(
       "auto-compaction-mode",

@@ -16,9 +16,6 @@ package struct ResolvedConfiguration: Sendable {
   package let peerSecurity: PeerSecurityPlan?
   package let advertiseClientURLs: [ServerURL]
   package let advertisePeerURLs: [ServerURL]
-  package let initialCluster: InitialCluster
-  /// This member among the founders.
-  package let founder: InitialCluster.Entry
   /// None when automatic compaction is off.
   package let compaction: AutoCompactor.Policy?
   package let logSettings: LogSettings
@@ -58,11 +55,13 @@ extension ServerConfiguration {
       initialAdvertisePeerURLs,
       of: "initial-advertise-peer-urls"
     )
-    let cluster = try resolveCluster(advertisePeerURLs: advertisePeerURLs)
     let peerListeners = try Self.listeners(listenPeerURLs, of: "listen-peer-urls")
+    let dataDirectoryPath = dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory
+    // A restart goes by what is on disk, whatever the bootstrap flags say now.
+    if !DataDirectory.hasData(path: dataDirectoryPath) { _ = try founders() }
     return ResolvedConfiguration(
       source: self,
-      dataDirectoryPath: dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory,
+      dataDirectoryPath: dataDirectoryPath,
       clientListeners: clientListeners,
       clientHTTPListeners: httpListeners,
       metricsListeners: metricsListeners,
@@ -71,8 +70,6 @@ extension ServerConfiguration {
       peerSecurity: try peerSecurity(peerListeners),
       advertiseClientURLs: try Self.urls(advertiseClientURLs, of: "advertise-client-urls"),
       advertisePeerURLs: advertisePeerURLs,
-      initialCluster: cluster.all,
-      founder: cluster.own,
       compaction: try AutoCompactor.Policy(
         mode: autoCompactionMode,
         retention: autoCompactionRetention
@@ -111,9 +108,15 @@ extension ServerConfiguration {
     return urls
   }
 
-  private func resolveCluster(
-    advertisePeerURLs: [ServerURL]
-  ) throws(ConfigurationError) -> (all: InitialCluster, own: InitialCluster.Entry) {
+  /// The members that `--initial-cluster` names, and this one among them: what a member without data
+  /// founds a cluster with, or joins.
+  package func founders() throws(ConfigurationError) -> (
+    all: InitialCluster, own: InitialCluster.Entry
+  ) {
+    let advertisePeerURLs = try Self.urls(
+      initialAdvertisePeerURLs,
+      of: "initial-advertise-peer-urls"
+    )
     guard !name.isEmpty, !name.contains(","), !name.contains("=") else {
       throw .invalid("--name must not be empty nor contain ',' or '='.")
     }
@@ -130,7 +133,7 @@ extension ServerConfiguration {
           + "it names \(names)."
       )
     }
-    guard own.peerURLs == advertisePeerURLs else {
+    guard PeerURLs.areEqual(own.peerURLs, advertisePeerURLs) else {
       let inCluster = own.peerURLs.map(\.description).joined(separator: ",")
       let advertised = advertisePeerURLs.map(\.description).joined(separator: ",")
       throw .invalid(
@@ -147,9 +150,6 @@ extension ServerConfiguration {
         "--discovery, --discovery-srv, --discovery-token: discovery is not built yet; name the "
           + "members with --initial-cluster."
       )
-    }
-    guard !forceNewCluster else {
-      throw .invalid("--force-new-cluster is not built yet.")
     }
     try FeatureGates.check(featureGates)
   }

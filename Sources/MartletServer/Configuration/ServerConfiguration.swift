@@ -73,6 +73,8 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var strictReconfigCheck = true
   public var preVote = true
   public var maxLearners = 1
+  /// Whether the leader makes a learner a voter by itself, once it has caught up.
+  public var autoPromoteLearners = false
   /// Founds a new cluster of this one member out of the data it has.
   public var forceNewCluster = false
   /// Where other members would be looked up; none of the ways is built yet.

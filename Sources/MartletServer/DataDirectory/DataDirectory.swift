@@ -51,6 +51,11 @@ package final class DataDirectory: Sendable {
     }
   }
 
+  /// Whether a member has begun to use the directory. It need not be there.
+  package static func hasData(path: String) -> Bool {
+    Files.exists(path + "/member/IDENTITY")
+  }
+
   /// Writes, for good, whose data this is. Only in a new directory, before any data.
   package func writeIdentity(memberID: MemberID, clusterID: ClusterID) throws(DataDirectoryError) {
     precondition(identity == nil, "the directory has an identity: \(String(describing: identity))")

@@ -1,6 +1,7 @@
 import Base
 import CoreMetrics
 import Logging
+import Membership
 import Prometheus
 import RPC
 import Replica
@@ -43,10 +44,10 @@ struct OperatorEndpoints: HTTPHandler {
         query
       )
     case "version" where parts.count == 1:
-      let version = Version.etcdCompatible
       return json(
         200,
-        #"{"etcdserver":"\#(version)","etcdcluster":"\#(version)","storage":"\#(Version.storage)"}"#
+        #"{"etcdserver":"\#(Version.etcdCompatible)","etcdcluster":"\#(clusterVersion)","#
+          + #""storage":"\#(Version.storage)"}"#
       )
     case "metrics" where parts.count == 1:
       return HTTPResponse(
@@ -57,6 +58,13 @@ struct OperatorEndpoints: HTTPHandler {
     default:
       return HTTPResponse(status: 404, text: "404 page not found\n")
     }
+  }
+
+  /// As etcd names it. A lone member decides by itself.
+  private var clusterVersion: String {
+    let members = member.status.memberList
+    if !members.clusterVersion.isEmpty { return "\(members.clusterVersion).0" }
+    return members.members.count > 1 ? "not_decided" : Version.etcdCompatible
   }
 
   private func json(_ status: Int, _ text: String) -> HTTPResponse {

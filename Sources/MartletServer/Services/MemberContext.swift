@@ -43,6 +43,9 @@ final class MemberContext: Sendable {
     var leaseSecondsMin: Int64
     /// As etcd reports it in Status: bytes, 0 for no limit.
     var quotaBytes: Int64
+    /// Whether changes of the membership must leave a healthy cluster.
+    var isReconfigurationStrict: Bool
+    var learnersMax: Int
     /// After how much silence a watch that asked for it is told of progress.
     var watchProgressNotifyInterval: Duration
     var limits: OverloadLimits

@@ -166,6 +166,19 @@ final class RequestLoop: @unchecked Sendable {
     }
   }
 
+  /// Puts a checked change of the membership on its way into the log.
+  func propose(_ change: MembershipChange, _ call: ServerCall) {
+    guard shared.gate.isOpen, timeouts.unanswered + proposals.count < limits.proposalsUnansweredMax
+    else {
+      return call.finish(RPCStatus(.tooManyRequests))
+    }
+    var batch = ProposalBatch(epoch: shared.epoch, capacity: 256)
+    batch.append(change, handle: RequestHandle(loop: number, call: call.id.rawValue))
+    let block = batch.take()
+    timeouts.noteProposed(block, count: 1, now: MonotonicTime.now)
+    shared.replica.post(.membership(block))
+  }
+
   private func handOver() {
     isHandOverScheduled = false
     guard !proposals.isEmpty else { return }

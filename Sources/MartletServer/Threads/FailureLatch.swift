@@ -10,6 +10,9 @@ final class FailureLatch: Sendable {
 
   private let state = Mutex(State())
 
+  /// Why the member cannot go on, once it cannot.
+  var reason: String? { state.withLock { $0.reason } }
+
   func fail(_ reason: String) {
     let waiters = state.withLock { state -> [CheckedContinuation<String?, Never>] in
       guard state.reason == nil else { return [] }

@@ -14,6 +14,12 @@ final class ReplicaThread: Sendable {
     case proposals(ByteBlock, ProposalBlockName)
     /// What the member itself proposes: it goes before what clients ask for.
     case ownProposals(ByteBlock)
+    /// Changes of the membership: a block of `MembershipChange`s.
+    case membership(ByteBlock)
+    /// Makes a learner a voter; calls back with why not, or with nil once that is proposed.
+    case promotion(MemberID, @Sendable (RequestError?) -> Void)
+    /// The newest version that all members understand.
+    case agreedVersion(String)
     /// A linearizable read of the event loop that the context names.
     case read(context: UInt64)
     /// Calls back, on the replica's thread, with whether everything that was acknowledged before, by
@@ -167,6 +173,7 @@ private final class ReplicaLoop: @unchecked Sendable {
         // Time that the thread did not run (a paused process) is one tick, not many: a member
         // that was away must hear the others before it campaigns.
         machine.tick()
+        stopIfRemoved()
         nextTick = now.advanced(byNanoseconds: tickNanoseconds)
       } else {
         machine.proposeExpiry()
@@ -186,6 +193,17 @@ private final class ReplicaLoop: @unchecked Sendable {
       machine.receive(proposals: block, named: name)
     case .ownProposals(let block):
       machine.receive(proposals: block, isUrgent: true)
+    case .membership(let block):
+      machine.receive(membership: block)
+    case .promotion(let learner, let completion):
+      do throws(RequestError) {
+        try machine.proposePromotion(of: learner)
+        completion(nil)
+      } catch {
+        completion(error)
+      }
+    case .agreedVersion(let version):
+      machine.agreedVersion = version
     case .read(let context):
       if !machine.requestRead(context) { outlets.reads([], [context]) }
     case .whenCurrent(let body):
@@ -221,6 +239,17 @@ private final class ReplicaLoop: @unchecked Sendable {
         metadata: ["peer": "\(from)", "cause": "\(error)", "leftOut": "\(leftOut)"]
       )
     }
+  }
+
+  /// So long does a removed member stay for others to hear of it, in ticks.
+  private static let removalTicks = 10
+  private static let removalTicksMax = 100
+
+  private func stopIfRemoved() {
+    let ticks = machine.ticksSinceRemoval
+    guard ticks >= Self.removalTicks else { return }
+    let mayGo = machine.status.role != .leader || ticks >= Self.removalTicksMax
+    if mayGo { outlets.fatal("\(StartError.removed)") }
   }
 
   private func receive(_ report: LogWriter.Report) {

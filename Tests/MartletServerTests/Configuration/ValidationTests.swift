@@ -10,7 +10,7 @@ struct ValidationTests {
     #expect(resolved.compaction == nil)
     #expect(resolved.quotaBytes == 2 << 30)
     #expect(resolved.snapshotCount == 10_000)
-    #expect("\(resolved.initialCluster)" == "default=http://localhost:2380")
+    #expect("\(try ServerConfiguration().founders().all)" == "default=http://localhost:2380")
     #expect("\(resolved.clientListeners)" == "[http://localhost:2379]")
     #expect(resolved.logSettings.outputs == [.standardError])
   }
@@ -57,6 +57,10 @@ struct ValidationTests {
       (["--initial-cluster=b=http://localhost:2380"], "own name, \"default\"; it names b"),
       (["--initial-cluster=default=http://h:1"], "they must be the same"),
       (["--initial-cluster=x"], "expected name=url"),
+      (
+        ["--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"],
+        "is given more than once"
+      ),
       (["--max-txn-ops=0"], "--max-txn-ops must be from 1"),
       (["--max-request-bytes=2147483648"], "--max-request-bytes must be from 1"),
       (["--max-concurrent-streams=4294967296"], "--max-concurrent-streams must be from 1"),
@@ -75,7 +79,6 @@ struct ValidationTests {
       (["--log-outputs=systemd/journal"], "not built"),
       (["--discovery=https://d/1"], "discovery is not built"),
       (["--discovery-srv=example.com"], "discovery is not built"),
-      (["--force-new-cluster"], "not built yet"),
       (["--feature-gates=LeaseCheckpiont=true"], "Did you mean LeaseCheckpoint?"),
       (["--feature-gates=LeaseCheckpoint"], "expected Name=true"),
     ]
@@ -96,11 +99,15 @@ struct ValidationTests {
     #expect(zero.snapshotCount == 10_000)
     let peers = try load(["--initial-advertise-peer-urls=http://b:1,http://a:1"])
     #expect(peers.configuration.initialCluster == "default=http://b:1,default=http://a:1")
+    let several = "--initial-cluster=default=http://127.0.0.1:2380,b=http://b:1"
+    _ = try load([several, "--initial-advertise-peer-urls=http://127.0.0.1:2380"])
+    // Names are resolved where the texts differ.
+    _ = try load([several])
     let named = try load([
       "--name=m", "--initial-advertise-peer-urls=http://b:1,http://a:1",
       "--initial-cluster=m=http://a:1,m=http://b:1",
     ])
-    let cluster = try named.configuration.resolve().initialCluster
+    let cluster = try named.configuration.founders().all
     #expect("\(cluster)" == "m=http://a:1,m=http://b:1")
     #expect(try named.configuration.resolve().dataDirectoryPath == "m.etcd")
     let large = try load(["--max-request-bytes=20000000"])

@@ -102,15 +102,41 @@ struct ServicesTests {
     #expect(received > 4096)
   }
 
-  @Test("what is not built yet is Unimplemented, and the connection stays")
-  func unimplemented() async throws {
+  @Test("a learner is added, updated and removed, and the member goes on alone")
+  func learner() async throws {
     try await withMember { member in
-      let client = member.client
-      await expectFailure(.unimplemented) {
-        _ = try await member.cluster.memberAdd(.init(peerURLs: ["http://a:1"]))
-      }
+      let added = try await member.cluster.memberAdd(
+        .init(peerURLs: ["http://127.0.0.1:1"], isLearner: true)
+      )
+      #expect(added.members.count == 2)
+      let id = try #require(added.member).id
       _ = try await member.kv.put(.init("a", "1"))
-      #expect(try await HealthClient(client).check(.init()).status == .serving)
+      await expectFailure(
+        .failedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader"
+      ) {
+        _ = try await member.cluster.memberPromote(.init(id: id))
+      }
+      await expectFailure(
+        .failedPrecondition,
+        "etcdserver: too many learner members in cluster"
+      ) {
+        _ = try await member.cluster.memberAdd(
+          .init(peerURLs: ["http://127.0.0.1:2"], isLearner: true)
+        )
+      }
+      await expectFailure(.invalidArgument, "etcdserver: given member URLs are invalid") {
+        _ = try await member.cluster.memberAdd(.init(peerURLs: ["a:1"]))
+      }
+      _ = try await member.cluster.memberUpdate(.init(id: id, peerURLs: ["http://127.0.0.1:3"]))
+      let list = try await member.cluster.memberList(.init(linearizable: true))
+      #expect(list.members.first { $0.id == id }?.peerURLs == ["http://127.0.0.1:3"])
+      let removed = try await member.cluster.memberRemove(.init(id: id))
+      #expect(removed.members.count == 1)
+      await expectFailure(.notFound, "etcdserver: member not found") {
+        _ = try await member.cluster.memberRemove(.init(id: id))
+      }
+      _ = try await member.kv.put(.init("a", "2"))
     }
   }
 }
