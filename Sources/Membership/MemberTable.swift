@@ -43,6 +43,11 @@ package struct MemberTable: Hashable, Sendable {
     self.clusterVersion = clusterVersion
   }
 
+  /// Leaves the names to what the members will say of themselves.
+  package mutating func forgetNames() {
+    for place in members.indices { members[place].name = "" }
+  }
+
   /// Records the version that the cluster works at.
   package mutating func setClusterVersion(_ version: String) {
     clusterVersion = version

@@ -18,10 +18,19 @@ struct Bootstrap {
   /// What the member starts from. Throws `ConfigurationError` or `StartError`.
   func origin(for directory: DataDirectory) async throws -> MemberOrigin {
     guard directory.identity == nil else { return .data }
-    let source = configuration.source
+    var source = configuration.source
+    let isDiscovered = !source.discoverySRV.isEmpty
+    if isDiscovered {
+      let discovery = ServiceDiscovery(
+        source: source,
+        advertisePeerURLs: configuration.advertisePeerURLs
+      )
+      source.initialCluster = try await discovery.initialCluster()
+      logger.notice("discovered", metadata: ["cluster": .string(source.initialCluster)])
+    }
     let (cluster, own) = try source.founders()
     guard source.initialClusterState == .new else { return try await join(cluster, own) }
-    let table: MemberTable
+    var table: MemberTable
     do {
       table = try MemberTable(founding: cluster, token: source.initialClusterToken)
     } catch {
@@ -31,6 +40,8 @@ struct Bootstrap {
       throw StartError.notAMember(name: own.name)
     }
     if cluster.entries.count > 1 { try await checkIsNew(member.id, table.clusterID, cluster, own) }
+    // Every founder must make the same table, and a discovered member's name only it knows.
+    if isDiscovered { table.forgetNames() }
     return .founding(table, own: member.id)
   }
 

@@ -285,12 +285,18 @@ package enum FlagTable {
     ),
     Flag(
       "discovery-srv",
-      .text(\.discovery[2]),
+      .text(\.discoverySRV),
       "",
       .clustering,
-      "DNS domain whose SRV records name the members. Not built."
+      "DNS domain whose SRV records name the founding members."
     ),
-    unbuilt("discovery-srv-name", "", "Suffix of the SRV names."),
+    Flag(
+      "discovery-srv-name",
+      .text(\.discoverySRVName),
+      "",
+      .clustering,
+      "What follows _etcd-server- in the names of the SRV records."
+    ),
     unbuilt("discovery-endpoints", "", "Endpoints of the discovery service."),
     unbuilt("discovery-dial-timeout", "2s", .duration(nil), "Discovery: time to connect."),
     unbuilt("discovery-request-timeout", "5s", .duration(nil), "Discovery: time per request."),

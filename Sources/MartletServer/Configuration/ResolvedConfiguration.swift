@@ -58,7 +58,9 @@ extension ServerConfiguration {
     let peerListeners = try Self.listeners(listenPeerURLs, of: "listen-peer-urls")
     let dataDirectoryPath = dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory
     // A restart goes by what is on disk, whatever the bootstrap flags say now.
-    if !DataDirectory.hasData(path: dataDirectoryPath) { _ = try founders() }
+    if !DataDirectory.hasData(path: dataDirectoryPath), discoverySRV.isEmpty {
+      _ = try founders()
+    }
     return ResolvedConfiguration(
       source: self,
       dataDirectoryPath: dataDirectoryPath,
@@ -147,8 +149,8 @@ extension ServerConfiguration {
   private func checkUnbuilt() throws(ConfigurationError) {
     guard discovery.allSatisfy(\.isEmpty) else {
       throw .invalid(
-        "--discovery, --discovery-srv, --discovery-token: discovery is not built yet; name the "
-          + "members with --initial-cluster."
+        "--discovery, --discovery-token: a discovery service is not built yet; name the members with "
+          + "--initial-cluster or --discovery-srv."
       )
     }
     try FeatureGates.check(featureGates)

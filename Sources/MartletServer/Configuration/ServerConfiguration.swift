@@ -77,8 +77,14 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var autoPromoteLearners = false
   /// Founds a new cluster of this one member out of the data it has.
   public var forceNewCluster = false
-  /// Where other members would be looked up; none of the ways is built yet.
-  public var discovery: [String] = ["", "", ""]
+  /// Where other members would be looked up: a discovery service, which is not built yet.
+  public var discovery: [String] = ["", ""]
+  /// The domain whose SRV records name the founders; empty: `initialCluster` does.
+  public var discoverySRV = ""
+  /// What follows `_etcd-server` in the names of those records.
+  public var discoverySRVName = ""
+  /// No flag: the name server that tests ask, as `127.0.0.1:53`.
+  package var discoveryResolver = ""
 
   // Automatic compaction
 

@@ -175,7 +175,7 @@ final class RequestLoop: @unchecked Sendable {
     var batch = ProposalBatch(epoch: shared.epoch, capacity: 256)
     batch.append(change, handle: RequestHandle(loop: number, call: call.id.rawValue))
     let block = batch.take()
-    timeouts.noteProposed(block, count: 1, now: MonotonicTime.now)
+    _ = timeouts.noteProposed(block, count: 1, now: MonotonicTime.now)
     shared.replica.post(.membership(block))
   }
 

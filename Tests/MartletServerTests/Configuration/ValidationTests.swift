@@ -77,8 +77,7 @@ struct ValidationTests {
       (["--log-outputs=default,stderr"], "cannot be combined"),
       (["--log-outputs="], "at least one output"),
       (["--log-outputs=systemd/journal"], "not built"),
-      (["--discovery=https://d/1"], "discovery is not built"),
-      (["--discovery-srv=example.com"], "discovery is not built"),
+      (["--discovery=https://d/1"], "discovery service is not built"),
       (["--feature-gates=LeaseCheckpiont=true"], "Did you mean LeaseCheckpoint?"),
       (["--feature-gates=LeaseCheckpoint"], "expected Name=true"),
     ]

@@ -1,0 +1,151 @@
+import MartletServer
+import NIOCore
+import NIOPosix
+import Proto
+import Synchronization
+import Testing
+
+/// A name server on loopback that knows the SRV records of a few names.
+private final class NameServer: ChannelInboundHandler, Sendable {
+  typealias InboundIn = AddressedEnvelope<ByteBuffer>
+  typealias OutboundOut = AddressedEnvelope<ByteBuffer>
+
+  /// The host and port of each record, by name.
+  private let records: [String: [(host: String, port: UInt16)]]
+  let asked = Mutex<[String]>([])
+
+  init(_ records: [String: [(host: String, port: UInt16)]]) {
+    self.records = records
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    let envelope = unwrapInboundIn(data)
+    let question = Array(envelope.data.readableBytesView)
+    guard let answer = answer(to: question) else { return }
+    let reply = AddressedEnvelope(
+      remoteAddress: envelope.remoteAddress,
+      data: context.channel.allocator.buffer(bytes: answer)
+    )
+    context.writeAndFlush(wrapOutboundOut(reply), promise: nil)
+  }
+
+  private func answer(to question: [UInt8]) -> [UInt8]? {
+    var place = 12
+    var labels: [String] = []
+    while place < question.count, question[place] > 0 {
+      let end = place + 1 + Int(question[place])
+      guard end < question.count else { return nil }
+      labels.append(String(decoding: question[place + 1..<end], as: UTF8.self))
+      place = end
+    }
+    let name = labels.joined(separator: ".")
+    asked.withLock { $0.append(name) }
+    let found = records[name] ?? []
+    var answer = Array(question[..<2])
+    answer += [0x81, found.isEmpty ? 0x83 : 0x80, 0, 1, 0, UInt8(found.count), 0, 0, 0, 0]
+    answer += question[12..<min(place + 5, question.count)]
+    for record in found {
+      // The name by a pointer to the question.
+      answer += [0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60]
+      var data: [UInt8] = [0, 1, 0, 2, UInt8(record.port >> 8), UInt8(record.port & 0xff)]
+      for label in record.host.split(separator: ".") {
+        data.append(UInt8(label.utf8.count))
+        data += Array(label.utf8)
+      }
+      data.append(0)
+      answer += [UInt8(data.count >> 8), UInt8(data.count & 0xff)] + data
+    }
+    return answer
+  }
+}
+
+@Suite("Discovery by DNS", .timeLimit(.minutes(1))) struct ServiceDiscoveryTests {
+  private func withNameServer(
+    _ records: [String: [(host: String, port: UInt16)]],
+    _ body: (_ address: String, NameServer) async throws -> Void
+  ) async throws {
+    let server = NameServer(records)
+    let channel = try await DatagramBootstrap(group: TestMember.group)
+      .channelInitializer { channel in
+        channel.pipeline.addHandler(server)
+      }
+      .bind(host: "127.0.0.1", port: 0).get()
+    let port = try #require(channel.localAddress?.port)
+    do {
+      try await body("127.0.0.1:\(port)", server)
+    } catch {
+      try await channel.close()
+      throw error
+    }
+    try await channel.close()
+  }
+
+  @Test("a member founds the cluster that the records name")
+  func founds() async throws {
+    let records = ["_etcd-server-blue._tcp.example.test": [(host: "127.0.0.1", port: UInt16(2380))]]
+    try await withNameServer(records) { address, server in
+      try await withMember { configuration in
+        configuration.discoverySRV = "example.test"
+        configuration.discoverySRVName = "blue"
+        configuration.discoveryResolver = address
+        configuration.initialCluster = "other=http://127.0.0.1:1"
+      } _: { member in
+        let list = try await member.cluster.memberList(.init(linearizable: true))
+        #expect(list.members.map(\.name) == ["default"])
+        #expect(list.members.first?.peerURLs == ["http://127.0.0.1:2380"])
+      }
+      #expect(
+        server.asked.withLock { $0 } == [
+          "_etcd-server-ssl-blue._tcp.example.test", "_etcd-server-blue._tcp.example.test",
+        ]
+      )
+    }
+  }
+
+  @Test("records that do not name the member, and none at all, are said")
+  func refused() async throws {
+    let records = ["_etcd-server._tcp.other.test": [(host: "192.0.2.1", port: UInt16(2380))]]
+    try await withNameServer(records) { address, _ in
+      for (domain, text) in [("other.test", "do not name this member"), ("no.test", "no SRV")] {
+        let folder = try TemporaryFolder()
+        do {
+          let member = try await TestMember.start(in: folder) { configuration in
+            configuration.discoverySRV = domain
+            configuration.discoveryResolver = address
+          }
+          await member.stop()
+          Issue.record("\(domain): the member has started")
+        } catch let error as StartError {
+          #expect("\(error)".contains(text), "\(error)")
+        }
+      }
+    }
+  }
+
+  @Test("answers cut anywhere, or with a byte changed, are refused or read, and never crash")
+  func damaged() throws {
+    let question = try ServiceQuestion(name: "_etcd-server._tcp.example.test", number: 7)
+    var answer: [UInt8] = [0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]
+    answer += question.datagram[12...]
+    answer += [0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 10, 0, 1, 0, 2, 9, 76, 1, 97, 0xc0, 0x1e]
+    let records = try #require(try question.records(in: answer))
+    #expect(records.count == 1)
+    #expect(records.first?.port == 2380)
+    #expect(records.first?.target.hasPrefix("a.") == true)
+    for length in 0..<answer.count {
+      #expect(throws: ServiceLookupError.self, "cut at \(length)") {
+        // Without its first part it is nobody's answer.
+        if try question.records(in: Array(answer[..<length])) == nil {
+          throw ServiceLookupError.malformed
+        }
+      }
+    }
+    for index in answer.indices {
+      for value in [0, 0x3f, 0xc0, 0xff] as [UInt8] {
+        var changed = answer
+        changed[index] = value
+        _ = try? question.records(in: changed)
+      }
+    }
+  }
+}
