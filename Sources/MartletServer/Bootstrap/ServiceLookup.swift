@@ -33,30 +33,30 @@ enum ServiceLookup {
     _ server: String
   ) throws -> [ServiceRecord] {
     let parts = server.split(separator: ":")
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
+    var ip: [UInt8] = [0, 0, 0, 0]
     guard parts.count == 2, let port = UInt16(parts[1]),
-      inet_pton(AF_INET, String(parts[0]), &address.sin_addr) == 1
+      inet_pton(AF_INET, String(parts[0]), &ip) == 1
     else { throw ServiceLookupError.noAnswer(server: server) }
-    address.sin_port = port.bigEndian
     let socket = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     guard socket >= 0 else { throw ServiceLookupError.noAnswer(server: server) }
     defer { close(socket) }
-    var patience = timeval(tv_sec: patienceSeconds, tv_usec: 0)
-    setsockopt(
-      socket,
-      SOL_SOCKET,
-      SO_RCVTIMEO,
-      &patience,
-      socklen_t(MemoryLayout<timeval>.size)
-    )
+    // The structs' members belong to another module where SwiftNIO is seen, so these are their bytes:
+    // a timeval, and a sockaddr_in.
+    let patience = [patienceSeconds, 0]
+    let timeResult = patience.withUnsafeBytes { bytes in
+      setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, bytes.baseAddress, socklen_t(bytes.count))
+    }
+    var address = withUnsafeBytes(of: UInt16(AF_INET)) { Array($0) }
+    address += [UInt8(port >> 8), UInt8(port & 0xff)] + ip + [UInt8](repeating: 0, count: 8)
     // Connected, it takes datagrams of that server alone.
-    let connected = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+    let connectResult = address.withUnsafeBytes { bytes in
+      bytes.withMemoryRebound(to: sockaddr.self) {
+        connect(socket, $0.baseAddress, socklen_t(bytes.count))
       }
     }
-    guard connected == 0 else { throw ServiceLookupError.noAnswer(server: server) }
+    guard timeResult == 0, connectResult == 0 else {
+      throw ServiceLookupError.noAnswer(server: server)
+    }
     let datagram = question.datagram
     var answer = [UInt8](repeating: 0, count: answerBytesMax)
     for _ in 0..<tries {

@@ -157,7 +157,7 @@ extension FlagTable {
       .bool(\.forceNewCluster),
       "false",
       .unsafe,
-      "Makes a one-member cluster out of the data. Not built."
+      "Makes a one-member cluster out of the data this member has."
     ),
     Flag(
       "unsafe-no-fsync",

@@ -87,7 +87,7 @@ package enum FlagTable {
         .list(\.listenPeerURLs),
         "http://localhost:2380",
         .member,
-        "URLs to listen on for other members. There are none yet: checked, not opened."
+        "URLs to listen on for other members."
       ),
       Flag(
         "listen-client-urls",
