@@ -2,6 +2,7 @@ import MartletServer
 import NIOCore
 import NIOPosix
 import Proto
+import RPC
 import Synchronization
 import Testing
 
