@@ -45,8 +45,15 @@ package struct AccessChecker {
     return access
   }
 
-  /// Throws, as `managementAccess` does or `.permissionDenied`, unless the user may do everything.
+  /// `managementAccess` where users and roles are dealt with: throws `.userNotFound` for a user who
+  /// does not exist, as a certificate may name.
+  package mutating func accountAccess(of caller: Caller) throws(AuthError) -> UserAccess {
+    if !caller.name.isEmpty, state.user(caller.name) == nil { throw .userNotFound }
+    return try managementAccess(of: caller)
+  }
+
+  /// Throws, as `accountAccess` does or `.permissionDenied`, unless the user may do everything.
   package mutating func requireRoot(_ caller: Caller) throws(AuthError) {
-    guard try managementAccess(of: caller).isRoot else { throw .permissionDenied }
+    guard try accountAccess(of: caller).isRoot else { throw .permissionDenied }
   }
 }

@@ -321,7 +321,8 @@ def test_thousands_of_watch_streams(server, key):
         told = set()
         while len(told) < count:
             kind, stream, payload = client.read_frame()
-            if kind == DATA and b"to all" in payload:
+            # A message may be cut in two where the connection's window ends.
+            if kind == DATA and payload and b"to all" in b"".join(client.frames[stream]):
                 told.add(stream)
     wait_until(lambda: server.metric("etcd_debugging_mvcc_watch_stream_total") == 0, "none is left")
 
@@ -484,7 +485,7 @@ def test_guessed_passwords(guarded, key):
     before, pb = guarded.resident_bytes(), guarded.pb
     calls = [guarded.auth.stub.Authenticate.future(
         pb.AuthenticateRequest(name="root", password=f"guess {i}"), timeout=120)
-        for i in range(300)]
+        for i in range(120)]
     worst = 0.0
     while not all(call.done() for call in calls):
         begin = time.monotonic()

@@ -95,6 +95,17 @@ def test_same_as_etcd(stubs, files, name, mode):
         run_both((ours, theirs), SCRIPTS[name])
 
 
+def test_a_certificate_of_nobody(stubs, files):
+    """It names no user: that is said where users are managed, and elsewhere access is denied."""
+    with SecureServer("etcd", files, "mutual") as theirs, \
+            SecureServer("martlet", files, "mutual") as ours:
+        run_both((ours, theirs), [command.split() for command in (
+            "user add root:pw", "user grant-role root root", "user add bob:pw", "role add r",
+            "auth enable", "get a", "put a b", "del a", "user list", "user get bob",
+            "user get alice", "user add x:y", "user delete bob", "user grant-role bob r",
+            "role list", "role get r", "role add s", "role delete r", "auth disable")])
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["etcd", "martlet"])
 def test_commands_as_the_certificates_user(stubs, files, kind, mode):

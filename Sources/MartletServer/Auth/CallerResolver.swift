@@ -45,10 +45,13 @@ final class CallerResolver {
     do throws(RequestError) {
       let caller = try resolve(call)
       // The exact revision is looked at where keys are.
-      let access = try Self.rethrowing { () throws(AuthError) in
-        try checker.managementAccess(of: caller)
+      try Self.rethrowing { () throws(AuthError) in
+        switch need {
+        case .root: try checker.requireRoot(caller)
+        case .account: _ = try checker.accountAccess(of: caller)
+        case .user, .anybody: _ = try checker.managementAccess(of: caller)
+        }
       }
-      if need == .root && !access.isRoot { throw .permissionDenied }
       return nil
     } catch {
       return RPCStatus(error)

@@ -5,6 +5,8 @@ enum MethodAccess {
   case anybody
   /// A call needs a user, whoever it is.
   case user
+  /// A call about users or roles needs a user, and says so when there is none of the caller's name.
+  case account
   /// A call needs a user with the role root.
   case root
 
@@ -40,8 +42,8 @@ enum MethodAccess {
     "/etcdserverpb.Auth/Authenticate": .anybody,
     "/etcdserverpb.Auth/AuthStatus": .anybody,
     // Of oneself; of others, root's.
-    "/etcdserverpb.Auth/UserGet": .user,
-    "/etcdserverpb.Auth/RoleGet": .user,
+    "/etcdserverpb.Auth/UserGet": .account,
+    "/etcdserverpb.Auth/RoleGet": .account,
     // They make calls of the services above, with the caller's token.
     "/v3lockpb.Lock/Lock": .user,
     "/v3lockpb.Lock/Unlock": .user,

@@ -92,7 +92,7 @@ extension AccountService {
       let caller = try loop.callers.caller(of: call)
       let state = loop.callers.state
       let user = caller.flatMap { state.user($0.name) }
-      if caller != nil && user == nil { throw .permissionDenied }
+      if caller != nil && user == nil { throw .userNotFound }
       let response = try body(state, user)
       call.respond { response.encode(into: &$0) }
     } catch {

@@ -15,6 +15,9 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
     case answering(Task<Void, Never>)
     /// The answer goes out while the request comes in.
     case exchanging(Task<Void, Never>, HTTPRequestBody)
+    /// The answer is out before its request has ended: the rest of that is thrown away. To close at
+    /// once would reset the connection, and the client would lose the answer.
+    case lingering
   }
 
   private let loop: RPCServerLoop
@@ -38,7 +41,10 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
   }
 
   func drain() {
-    if case .idle = state { closeNow() }
+    switch state {
+    case .idle, .lingering: closeNow()
+    case .readingBody, .skippingBody, .answering, .exchanging: break
+    }
   }
 
   func closeNow() {
@@ -60,7 +66,7 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
     case .exchanging(let task, let body):
       task.cancel()
       body.end()
-    case .idle, .readingBody, .skippingBody:
+    case .idle, .readingBody, .skippingBody, .lingering:
       break
     }
     state = .idle
@@ -76,7 +82,7 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
       let head = HTTPResponseHead(version: .http1_1, status: .badRequest, headers: fields)
       context.write(wrapOutboundOut(.head(head)), promise: nil)
       context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-    case .answering, .exchanging:
+    case .answering, .exchanging, .lingering:
       break
     }
     context.close(promise: nil)
@@ -119,7 +125,7 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
     case .exchanging(let task, let body):
       body.end()
       state = .answering(task)
-    case .idle, .answering:
+    case .idle, .answering, .lingering:
       context.close(promise: nil)
     case .skippingBody(let head):
       let sink = HTTP1Sink(channel: context.channel, head: head) { Self.finished(bound, $0) }
@@ -194,19 +200,28 @@ final class HTTP1Handler: ChannelDuplexHandler, DrainableConnection {
     _ keepAlive: Bool
   ) {
     let (handler, context) = bound.value
-    var isWhole = true
+    handler.unreadBytes = 0
     if case .exchanging(_, let body) = handler.state {
       body.end()
-      isWhole = false
+      return handler.linger(context)
     }
     handler.state = .idle
-    handler.unreadBytes = 0
-    if keepAlive, isWhole, !handler.loop.isDraining {
+    if keepAlive, !handler.loop.isDraining {
       handler.readOn(context)
       handler.startTimeout(context, handler.configuration.httpIdleTimeout)
     } else {
       context.close(promise: nil)
     }
+  }
+
+  /// How long the rest of a request that has its answer is read.
+  private static let lingerTimeout = TimeAmount.seconds(5)
+
+  private func linger(_ context: ChannelHandlerContext) {
+    state = .lingering
+    readOn(context)
+    context.close(mode: .output, promise: nil)
+    startTimeout(context, Self.lingerTimeout)
   }
 
   private func startTimeout(_ context: ChannelHandlerContext, _ amount: TimeAmount) {
