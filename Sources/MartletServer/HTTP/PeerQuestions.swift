@@ -32,7 +32,7 @@ final class PeerQuestions: HTTPHandler, Sendable {
     return port.member
   }
 
-  /// The questions about the membership.
+  /// The questions about membership and leases.
   var requests: PeerRequests {
     var requests = PeerRequests()
     requests.clusterState = { [self] (_, _) async throws(PeerRefusal) in
@@ -40,6 +40,12 @@ final class PeerQuestions: HTTPHandler, Sendable {
     }
     requests.memberPromote = { [self] (request, _) async throws(PeerRefusal) in
       try await member().promote(request)
+    }
+    requests.leaseRenew = { [self] (request, _) async throws(PeerRefusal) in
+      try await member().answer(request)
+    }
+    requests.leaseTimeToLive = { [self] (request, _) async throws(PeerRefusal) in
+      try await member().answer(request)
     }
     return requests
   }

@@ -22,7 +22,7 @@ extension MemberContext {
   }
 
   private func isConnected(_ member: MemberID, since begin: MonotonicTime) -> Bool {
-    true
+    peers.connectedSince(member).map { $0 <= begin.nanoseconds } ?? false
   }
 
   private func isConnectedToQuorum(since begin: MonotonicTime) -> Bool {
@@ -36,7 +36,8 @@ extension MemberContext {
     _ member: MemberID,
     _ body: @Sendable (PeerClient, CallOptions) async throws(RPCError) -> Response
   ) async throws(RPCError) -> Response {
-    throw RPCError(.unavailable("no such peer"), mayHaveBeenProcessed: false)
+    let nanoseconds = Int64(clamping: settings.electionTimeoutNanoseconds)
+    return try await peers.call(member, timeout: .nanoseconds(nanoseconds), body)
   }
 
   /// Suspends until everything that was acknowledged before, by any member, is applied here; returns

@@ -72,6 +72,10 @@ final class RenewalQueue: @unchecked Sendable {
     for (place, waiting) in round.enumerated() {
       guard streams[waiting.call] != nil else { continue }
       streams[waiting.call]?.waiting -= 1
+      // Nobody says when an idle stream is over.
+      if let stream = streams[waiting.call], stream.waiting == 0 && !stream.isEnded {
+        forget(waiting.call)
+      }
       guard let call = loop.calls.call(waiting.call) else {
         forget(waiting.call)
         continue

@@ -78,12 +78,23 @@ final class TestCluster: Sendable {
     try #require(running.withLock { $0[index] }, "member \(Self.names[index]) does not run")
   }
 
+  /// A member, if it runs now.
+  func runningNode(_ index: Int) -> Node? { running.withLock { $0[index] } }
+
   var indexes: [Int] { running.withLock { $0.keys.sorted() } }
 
   func stop(_ index: Int) async {
     guard let node = running.withLock({ $0.removeValue(forKey: index) }) else { return }
     await node.client.shutdown()
     await node.member.stop()
+  }
+
+  /// Stops a member under its clients, who see what it says to the last.
+  func stopServing(_ index: Int) async {
+    guard let node = running.withLock({ $0[index] }) else { return }
+    await node.member.stop()
+    running.withLock { $0[index] = nil }
+    await node.client.shutdown()
   }
 
   func stopAll() async {
