@@ -51,6 +51,7 @@ let package = Package(
     .library(name: "MartletServer", targets: ["MartletServer"]),
     .executable(name: "martlet", targets: ["martlet"]),
     .executable(name: "martlet-bench", targets: ["martlet-bench"]),
+    .executable(name: "martlet-sim", targets: ["martlet-sim"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -158,6 +159,16 @@ let package = Package(
       swiftSettings: strict
     ),
 
+    // Whole members on virtual time: for tests and martlet-sim
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "Base", "Proto", "Raft", "MVCC", "Lease", "Watch", "Membership", "Log", "Storage",
+        "Replica",
+      ],
+      swiftSettings: strict
+    ),
+
     // Executables: flags, then one call
     .executableTarget(
       name: "martlet",
@@ -170,6 +181,14 @@ let package = Package(
         "Base", "Proto", "HTTP2", "RPC", "TLS", nioCore, nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      swiftSettings: strict
+    ),
+
+    .executableTarget(
+      name: "martlet-sim",
+      dependencies: [
+        "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict
     ),
@@ -261,6 +280,11 @@ let package = Package(
     .testTarget(
       name: "MartletClientTests",
       dependencies: ["MartletClient", "MartletServer", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "SimulationTests",
+      dependencies: ["Base", "Proto", "Simulation"],
       swiftSettings: strict
     ),
     .testTarget(name: "HouseTests", swiftSettings: strict),

@@ -34,7 +34,7 @@ struct LeaseRecord {
 }
 
 /// The part of a lease that every member knows and that outlives the process.
-package struct StoredLease: Equatable, Sendable {
+package struct StoredLease: Hashable, Sendable {
   package var id: LeaseID
   /// The time to live that was granted, in seconds.
   package var grantedSeconds: Int64

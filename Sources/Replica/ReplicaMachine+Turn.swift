@@ -139,6 +139,7 @@ extension ReplicaMachine {
     store.beginBatch()
     for position in pendingStart..<end {
       bytes += pending[position].size
+      willApply?(pending[position])
       apply(pending[position])
     }
     meter?.pause()

@@ -120,6 +120,9 @@ package final class ReplicaMachine {
   package internal(set) var ticksSinceRemoval = 0
   let catchUp: CatchUpWindow
   let scratch: ReplyQueue
+  /// Called with each entry before it is applied: how a simulation sees what a member takes for
+  /// committed.
+  package var willApply: ((Entry) -> Void)?
   /// Measures how long entries take, when somebody wants to know.
   package var meter: ApplyMeter?
   /// Whether the newest answer of the entry that is applied was an error.

@@ -36,7 +36,11 @@ import Testing
       "NIOPosix", "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
     ],
     "MartletClient": ["Base", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging"],
+    "Simulation": [
+      "Base", "Proto", "Raft", "MVCC", "Lease", "Watch", "Membership", "Log", "Storage", "Replica",
+    ],
     "martlet": ["MartletServer", "Logging"],
+    "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
       "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
     ],
@@ -51,7 +55,7 @@ import Testing
   /// hot path.
   static let withoutFoundation: Set<String> = [
     "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership",
-    "Lease", "Auth", "Watch", "Replica",
+    "Lease", "Auth", "Watch", "Replica", "Simulation",
   ]
 
   static let root = URL(fileURLWithPath: #filePath)

@@ -9,7 +9,7 @@ import Testing
 /// A compaction whose removal of revisions a crash interrupts.
 struct InterruptedCompactionTests {
   /// Runs the member's threads until nothing is left to do.
-  private func settle(_ member: SimulatedMember) throws {
+  private func settle(_ member: SteppedMember) throws {
     for _ in 0..<200 {
       member.machine.tick()
       member.turn()
@@ -28,7 +28,7 @@ struct InterruptedCompactionTests {
   @Test func itGoesOnAfterTheRestart() throws {
     let files = SimulatedFileSystem(seed: 1)
     let disk = MemoryDisk()
-    var member = try SimulatedMember(files: files, disk: disk, epoch: 1, seed: 1, broken: nil)
+    var member = try SteppedMember(files: files, disk: disk, epoch: 1, seed: 1)
     try settle(member)
     var batch = ProposalBatch(epoch: 1)
     for value in 0..<20 {
@@ -53,7 +53,7 @@ struct InterruptedCompactionTests {
     member.stepFlush()
 
     files.crash()
-    member = try SimulatedMember(files: files, disk: disk, epoch: 2, seed: 2, broken: nil)
+    member = try SteppedMember(files: files, disk: disk, epoch: 2, seed: 2)
     #expect(member.store.compactedRevision == Revision(20))
     try settle(member)
     let isLeft = try member.store.compactionStep(limit: 1)

@@ -4,18 +4,36 @@ import Proto
 import Replica
 
 /// The store by the simplest means: for each key, in order of keys, all that it ever was.
-struct Model {
-  struct Version {
+struct Model: Hashable {
+  struct Version: Hashable {
     var main: Int64
     /// Nil from a delete on.
     var pair: Mvccpb.KeyValue?
   }
 
-  private(set) var history: [(key: [UInt8], versions: [Version])] = []
+  struct KeyHistory: Hashable {
+    var key: [UInt8]
+    var versions: [Version]
+  }
+
+  /// Whether old versions are kept; without them only the newest revision can be read.
+  let keepsHistory: Bool
+  private(set) var history: [KeyHistory] = []
   private(set) var current: Int64 = 1
   private(set) var compacted: Int64 = -1
   /// By ID: what was granted and when, and what is left as of the last checkpoint.
   private(set) var leases: [Int64: StoredLease] = [:]
+
+  init(keepsHistory: Bool = true) {
+    self.keepsHistory = keepsHistory
+  }
+
+  /// Few bytes for much state: revisions say what there is.
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(current)
+    hasher.combine(leases.count)
+    for entry in history { hasher.combine(entry.versions.last?.main) }
+  }
 
   private func position(of key: [UInt8]) -> Int {
     history.firstIndex { !$0.key.lexicographicallyPrecedes(key) } ?? history.count
@@ -24,8 +42,9 @@ struct Model {
   fileprivate mutating func note(_ key: [UInt8], _ version: Version) {
     let place = position(of: key)
     if place == history.count || history[place].key != key {
-      history.insert((key, []), at: place)
+      history.insert(KeyHistory(key: key, versions: []), at: place)
     }
+    if !keepsHistory { history[place].versions.removeAll() }
     history[place].versions.append(version)
   }
 

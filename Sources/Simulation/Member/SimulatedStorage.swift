@@ -1,20 +1,7 @@
 import Base
+import Replica
 import Storage
 import Synchronization
-
-/// A rule that the harness breaks on purpose, to show that the simulation would notice.
-enum BrokenRule: CaseIterable, Sendable {
-  /// A write is reported durable when it was appended and before any sync.
-  case persistedBeforeSync
-  /// A write whose sync failed is reported durable.
-  case failedSyncCounts
-  /// A flush writes its revisions and not how far the log is applied.
-  case flushWithoutMark
-  /// The log forgets what was applied and not yet flushed.
-  case releaseTooEarly
-  /// A flush writes how far the log is applied first, and the revisions in a second transaction.
-  case flushInTwoHalves
-}
 
 /// The store's file of a simulated member, which may lose what a broken rule says.
 final class SimulatedStorage: RevisionStorage {
@@ -32,8 +19,8 @@ final class SimulatedStorage: RevisionStorage {
   func commit(_ batch: RevisionBatch) throws(StorageError) {
     var batch = batch
     switch broken {
-    case .flushWithoutMark:
-      batch.metadata.removeAll { $0.key == "replica.applied" }
+    case .applyTwice:
+      batch.metadata.removeAll { $0.key == StoredMetadata.appliedKey }
     case .flushInTwoHalves:
       if !batch.metadata.isEmpty, isFirstHalf.exchange(false, ordering: .relaxed) {
         try memory.commit(RevisionBatch(metadata: batch.metadata))

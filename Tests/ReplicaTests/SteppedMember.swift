@@ -8,9 +8,8 @@ import Raft
 import Replica
 import Storage
 
-/// One life of the member: from the opening of its files to a crash. The threads of a real one are
-/// steps here, which the simulation takes in any order.
-final class SimulatedMember {
+/// A member of one whose threads are steps, which a test takes in any order.
+final class SteppedMember {
   static let metadata = LogMetadata(clusterID: ClusterID(1), memberID: DirectMember.id)
   static let directory = "log"
   /// As small as can be, so that segments are sealed, released and used again all the time.
@@ -21,7 +20,7 @@ final class SimulatedMember {
     readBlockBytes: 8 << 10
   )
 
-  let disk: SimulatedStorage
+  let disk: MemoryStorage
   let store: Store
   let reader: StoreReader
   let log: SegmentedLog<SimulatedFileSystem>
@@ -29,7 +28,6 @@ final class SimulatedMember {
   let epoch: UInt64
   /// How far the store was when it was opened.
   let restoredIndex: LogIndex
-  let broken: BrokenRule?
 
   // The log writer's.
   private(set) var undurable: [ReplicaOutput.Write] = []
@@ -38,8 +36,6 @@ final class SimulatedMember {
   private(set) var isStalled = false
   /// Reports on their way to the machine.
   private(set) var reports: [UInt64] = []
-  /// Set when a broken rule leaves the log in a state that must not be written to.
-  private(set) var mustCrash = false
 
   // The housekeeper's.
   private(set) var flush: (work: ReplicaOutput.Flush, isCommitted: Bool)?
@@ -50,12 +46,10 @@ final class SimulatedMember {
     files: SimulatedFileSystem,
     disk: MemoryDisk,
     epoch: UInt64,
-    seed: UInt64,
-    broken: BrokenRule?
+    seed: UInt64
   ) throws {
-    self.disk = SimulatedStorage(disk, broken)
+    self.disk = MemoryStorage(disk: disk)
     self.epoch = epoch
-    self.broken = broken
     let storage = TieredStorage(over: self.disk)
     let leases = LeaseRegistry()
     try leases.restore(from: storage)
@@ -122,7 +116,6 @@ final class SimulatedMember {
     guard !isStalled, appendedCount < undurable.count else { return }
     do throws(LogError) {
       try log.append(undurable[appendedCount].batch)
-      if broken == .persistedBeforeSync { reports.append(undurable[appendedCount].sequence) }
       appendedCount += 1
     } catch {
       stall()
@@ -139,11 +132,6 @@ final class SimulatedMember {
       }
       try log.sync()
     } catch {
-      if broken == .failedSyncCounts, appendedCount > 0 {
-        reports.append(undurable[appendedCount - 1].sequence)
-        mustCrash = true
-        return
-      }
       return stall()
     }
     if appendedCount > 0 {
@@ -181,19 +169,6 @@ final class SimulatedMember {
   func deliverReport() {
     guard !reports.isEmpty else { return }
     machine.persisted(through: reports.removeFirst())
-  }
-
-  /// Breaks `.releaseTooEarly`.
-  func releaseApplied(term: Term) {
-    let confState = Raftpb.ConfState(ConfState(voters: [DirectMember.id])).encoded()
-    let index = machine.status.applied
-    do throws(LogError) {
-      try log.recordSnapshot(index: index, term: term, confState: SharedBytes(confState))
-      try log.sync()
-      log.release(through: index)
-    } catch {
-      stall()
-    }
   }
 
   // MARK: The housekeeper

@@ -1,0 +1,62 @@
+import Base
+import Proto
+import Replica
+
+/// What clients asked the cluster, and what it did by itself, as the linearizability checker takes
+/// it.
+struct KeyValueOperation {
+  enum Request {
+    case put(Etcdserverpb.PutRequest)
+    case deleteRange(Etcdserverpb.DeleteRangeRequest)
+    case txn(Etcdserverpb.TxnRequest)
+    case range(Etcdserverpb.RangeRequest)
+    case leaseGrant(Etcdserverpb.LeaseGrantRequest)
+    case leaseRevoke(Etcdserverpb.LeaseRevokeRequest)
+    /// A lease has expired.
+    case expiry(Int64)
+  }
+
+  var request: Request
+  /// Nil when the client never heard.
+  var outcome: Oracle.Outcome?
+  /// The store's revision right after it, as the answer's header says.
+  var revision: Int64?
+  /// It was refused, and never happened.
+  var isVoid = false
+}
+
+/// The whole store as one object: txns join any keys, and the revision joins them all.
+struct KeyValueModel: SequentialModel {
+  var initial: Model { Model(keepsHistory: false) }
+
+  func stamp(_ state: Model) -> Int64 { state.current }
+
+  func stamp(of operation: KeyValueOperation) -> Int64? { operation.revision }
+
+  func step(_ state: Model, _ operation: KeyValueOperation) -> Model? {
+    if let revision = operation.revision, revision < state.current { return nil }
+    var next = state
+    let outcome = Self.apply(operation.request, to: &next)
+    if let revision = operation.revision, revision != next.current { return nil }
+    guard let seen = operation.outcome else { return next }
+    return seen == outcome ? next : nil
+  }
+
+  static func apply(_ request: KeyValueOperation.Request, to model: inout Model) -> Oracle.Outcome {
+    do throws(RequestError) {
+      switch request {
+      case .put(let put): return .message(try model.apply(put).encoded())
+      case .deleteRange(let delete): return .message(model.apply(delete).encoded())
+      case .txn(let txn): return .message(try model.apply(txn).encoded())
+      case .range(let range): return .message(model.range(range, header: model.current).encoded())
+      case .leaseGrant(let grant): return .message(try model.apply(grant, at: 0).encoded())
+      case .leaseRevoke(let revoke): return .message(try model.apply(revoke).encoded())
+      case .expiry(let lease):
+        model.end(lease)
+        return .message([])
+      }
+    } catch {
+      return .failure(error)
+    }
+  }
+}

@@ -1,0 +1,238 @@
+import Base
+import Lease
+import Log
+import MVCC
+import Membership
+import Proto
+import Raft
+import Replica
+import Storage
+import Watch
+
+/// One life of a member: from the opening of its files to a crash. What threads do in a real one are
+/// events here, which the simulation lets happen in some order.
+final class SimulatedMember {
+  static let directory = "log"
+  /// As small as can be, so that segments are sealed, released and used again all the time.
+  static let logConfiguration = LogConfiguration(
+    segmentBytesMax: 8 << 10,
+    firstSegmentBytes: 8 << 10,
+    spareCountMax: 1,
+    readBlockBytes: 8 << 10
+  )
+
+  unowned let simulation: Simulation
+  let node: SimulatedNode
+  let storage: SimulatedStorage
+  let store: Store
+  let reader: StoreReader
+  let log: SegmentedLog<SimulatedFileSystem>
+  let machine: ReplicaMachine
+  let watches: SimulatedWatches
+  let epoch: UInt64
+  let broken: BrokenRule?
+  /// How far the store was when it was opened.
+  let restoredIndex: LogIndex
+
+  // The log writer's.
+  var undurable: [ReplicaOutput.Write] = []
+  var appendedCount = 0
+  var release: SnapshotMark?
+  var isStalled = false
+  /// Whether a sync, or a wait for the disk, is under way.
+  var isWriting = false
+
+  // The housekeeper's.
+  var flush: ReplicaOutput.Flush?
+  var isCompacting = false
+
+  /// Linearizable reads that wait, by context.
+  var reads: [UInt64: () throws -> Void] = [:]
+  private var nextContext: UInt64 = 1
+  private var revisionMax: Int64 = 0
+
+  /// Opens the machine's files as `OpenedMember` does.
+  init(_ simulation: Simulation, _ node: SimulatedNode, seed: UInt64) throws {
+    self.simulation = simulation
+    self.node = node
+    epoch = UInt64(node.number) << 32 | UInt64(node.lives)
+    broken = simulation.broken
+    storage = SimulatedStorage(node.disk, broken)
+    let tiered = TieredStorage(over: storage)
+    let leases = LeaseRegistry()
+    try leases.restore(from: tiered)
+    store = try Store(storage: tiered, leases: leases)
+    reader = store.makeReader()
+    var recovered: RecoveredLog
+    (log, recovered) = try SegmentedLog.open(
+      directory: Self.directory,
+      files: node.files,
+      configuration: Self.logConfiguration,
+      metadata: LogMetadata(clusterID: simulation.founding.clusterID, memberID: node.id)
+    )
+    if broken == .lostVote { recovered.hardState?.vote = .none }
+    let base = storage
+    let stored =
+      try StoredMetadata { try base.metadata($0) }
+      ?? StoredMetadata(founding: simulation.founding)
+    restoredIndex = stored.applied.index
+    machine = try ReplicaMachine(
+      Self.configuration(simulation, node, epoch: epoch),
+      store: store,
+      tables: ReplicatedTables(members: stored.members, leases: leases),
+      restored: Recovery.restoredState(log: recovered, applied: stored.applied),
+      appliedTerm: stored.applied.term,
+      seed: seed
+    )
+    watches = SimulatedWatches(simulation, node, store: store, seed: seed)
+    let oracle = simulation.oracle
+    machine.willApply = { oracle.note($0) }
+  }
+
+  private static func configuration(
+    _ simulation: Simulation,
+    _ node: SimulatedNode,
+    epoch: UInt64
+  ) -> ReplicaConfiguration {
+    var configuration = ReplicaConfiguration(
+      memberID: node.id,
+      epoch: epoch,
+      loopCount: 1,
+      name: node.name,
+      clientURLs: ["http://\(node.name):2379"]
+    )
+    configuration.memtableBytesMax = 2 << 10
+    configuration.storageBacklogBytesMax = 6 << 10
+    configuration.unappliedBytesMax = 16 << 10
+    configuration.unstoredLeasesMax = 6
+    configuration.leaseExtensionNanoseconds =
+      UInt64(configuration.raft.electionTimeoutTicks) * Simulation.tickNanoseconds
+    configuration.ticksPerSecond = Int(1_000_000_000 / Simulation.tickNanoseconds)
+    // Nobody can be sent a snapshot yet: everybody keeps the whole log.
+    configuration.catchUpEntriesMax = .max
+    configuration.catchUpBytesMax = .max
+    configuration.raft.messageBytesMax = 4 << 10
+    return configuration
+  }
+
+  // MARK: Turns
+
+  /// Whether this is still the life that runs on its machine.
+  var isAlive: Bool { node.member === self }
+
+  /// Gives the member an input, unless it has ended: now, or when its pause is over.
+  func input(_ body: @escaping (SimulatedMember) throws -> Void) throws {
+    guard isAlive else { return }
+    if node.isPaused {
+      if node.deferred.count < SimulatedNode.deferredMax {
+        node.deferred.append { [unowned self] in try self.input(body) }
+      }
+      return
+    }
+    setClock()
+    try body(self)
+    try turn()
+  }
+
+  func setClock() {
+    var now = node.clock(at: simulation.now)
+    // Three times as fast.
+    if broken == .leaseEarly { now += 2 * simulation.now }
+    machine.now = max(machine.now, now)
+  }
+
+  /// Takes a turn and lets what it asks for happen.
+  private func turn() throws {
+    machine.proposeExpiry()
+    let output = machine.turn()
+    if let failure = simulation.oracle.failure { throw failure }
+    undurable += output.writes
+    if machine.isAlone, let mark = output.release { release = mark.snapshotMark }
+    if let work = output.flush { start(work) }
+    if output.hasCompaction { startCompaction() }
+    write()
+    for message in output.messages { try simulation.send(message, from: self) }
+    for block in output.events { try watches.deliver(block) }
+    try checkState()
+    for context in output.readyReads { try reads.removeValue(forKey: context)?() }
+    for context in output.lostReads {
+      if let read = reads.removeValue(forKey: context) { later(10_000_000) { $0.ask(read) } }
+    }
+    for queue in machine.replies where !queue.isEmpty {
+      var failure: (any Error)?
+      ReplyQueue.forEachAnswer(in: queue.take()) { call, answer in
+        do {
+          try simulation.answered(call, answer, by: self)
+        } catch {
+          failure = failure ?? error
+        }
+      }
+      if let failure { throw failure }
+    }
+    breakRule()
+  }
+
+  /// The state must be that of the applied entries, whoever applied them.
+  private func checkState() throws {
+    let status = machine.status
+    let applied = status.applied.rawValue
+    let oracle = simulation.oracle
+    guard applied <= oracle.applied else {
+      throw Violation(.replay, "\(applied) is applied, beyond \(oracle.applied)")
+    }
+    guard store.stateHash == oracle.hashes[Int(applied)] else {
+      throw Violation(.equalState, "m\(node.number)'s state at \(applied) is not that of others")
+    }
+    let revision = store.currentRevision.rawValue
+    guard revision >= revisionMax else {
+      throw Violation(.revisionFalls, "m\(node.number): \(revision) after \(revisionMax)")
+    }
+    revisionMax = revision
+    try simulation.noteRole(status, of: node)
+  }
+
+  /// Lets something happen to this life in so many nanoseconds.
+  func later(_ nanoseconds: UInt64, _ body: @escaping (SimulatedMember) throws -> Void) {
+    simulation.queue.add(at: simulation.now + nanoseconds) { [weak self] in
+      try self?.input(body)
+    }
+  }
+
+  func tick() {
+    later(node.trueSpan(Simulation.tickNanoseconds)) { member in
+      member.machine.tick()
+      member.tick()
+    }
+  }
+
+  // MARK: Reads
+
+  /// Calls `body` when a read is linearizable.
+  func whenLinearizable(_ body: @escaping () throws -> Void) throws {
+    // A lone member knows what it acknowledged.
+    if machine.status.readsAreLocal || broken == .staleRead { return try body() }
+    ask(body)
+  }
+
+  private func ask(_ body: @escaping () throws -> Void) {
+    let context = nextContext
+    nextContext += 1
+    guard machine.requestRead(context) else {
+      // There is no leader now.
+      return later(50_000_000) { $0.ask(body) }
+    }
+    reads[context] = body
+  }
+
+  private func breakRule() {
+    guard broken == .releaseTooEarly, machine.isAlone, !isStalled, !isWriting,
+      let term = simulation.oracle.term(at: machine.status.applied), term > .zero
+    else { return }
+    release = SnapshotMark(
+      index: machine.status.applied,
+      term: term,
+      confState: SharedBytes(Raftpb.ConfState(ConfState(voters: [node.id])).encoded())
+    )
+    write()
+  }
+}

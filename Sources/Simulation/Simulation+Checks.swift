@@ -1,0 +1,144 @@
+import Base
+import Lease
+import Log
+import MVCC
+import Membership
+import Proto
+import Raft
+import Replica
+
+// What must be true at an answer and at the end.
+extension Simulation {
+  /// What was acknowledged must be left, on a quorum of the disks, if the power goes right now.
+  func checkDurable(_ index: UInt64) throws {
+    var holders = 0
+    for node in nodes {
+      if try lastDurableIndex(node) >= index { holders += 1 }
+    }
+    guard holders > nodes.count / 2 else {
+      throw Violation(
+        .durability,
+        "entry \(index) was acknowledged, a crash leaves it on \(holders) of \(nodes.count) disks"
+      )
+    }
+  }
+
+  private func lastDurableIndex(_ node: SimulatedNode) throws -> UInt64 {
+    if node.flipped != nil { return .max }
+    let copy = node.files.copy()
+    copy.crash()
+    copy.limit(bytes: nil)
+    let recovered = try SegmentedLog.open(
+      directory: SimulatedMember.directory,
+      files: copy,
+      configuration: SimulatedMember.logConfiguration,
+      metadata: LogMetadata(clusterID: founding.clusterID, memberID: node.id)
+    ).recovered
+    return recovered.lastIndex.rawValue
+  }
+
+  func checkProgress() throws {
+    let missing = nodes.filter { !provenNodes.contains($0.number) }
+    guard missing.isEmpty else {
+      let states = nodes.map { node in
+        node.member.map { "m\(node.number) \($0.machine.status)" } ?? "m\(node.number) down"
+      }
+      throw Violation(
+        .progress,
+        "no write at \(missing.map(\.name)) in \(Self.progressNanosecondsMax / 1_000_000_000) s: "
+          + states.joined(separator: "; ")
+      )
+    }
+  }
+
+  /// Whether everything that was asked for has come to an end, everywhere.
+  var isAtRest: Bool {
+    guard calls.isEmpty, now > healTime + Self.restNanoseconds else { return false }
+    return nodes.allSatisfy { node in
+      guard let member = node.member else { return false }
+      let status = member.machine.status
+      return member.isIdle && status.applied.rawValue == oracle.applied
+        && status.lastIndex == status.applied
+    }
+  }
+
+  /// How long after the faults short leases must be gone: their time, twice a leader's extension, and
+  /// some for the clocks.
+  private static let restNanoseconds: UInt64 = 30_000_000_000
+  private static let shortLeaseSeconds: Int64 = 20
+
+  func checkEnd() throws {
+    guard isAtRest else {
+      throw Violation(.progress, "the cluster does not come to rest: \(nodes.map(Self.describe))")
+    }
+    let clean = oracle.store.makeReader()
+    let expected = try oracle.store.hashKV(revision: Revision(0), reader: clean)
+    for node in nodes {
+      guard let member = node.member else { continue }
+      guard try member.store.hashKV(revision: Revision(0), reader: member.reader) == expected else {
+        throw Violation(.equalState, "m\(node.number)'s HashKV is not that of a clean run")
+      }
+      try checkLeases(member)
+    }
+    for watcher in watchers { try watcher.checkEnd() }
+    try checkHistory()
+  }
+
+  private static func describe(_ node: SimulatedNode) -> String {
+    guard let member = node.member else { return "m\(node.number) down" }
+    return "m\(node.number) \(member.machine.status) idle \(member.isIdle)"
+  }
+
+  private func checkLeases(_ member: SimulatedMember) throws {
+    let leases = member.machine.leases
+    if let fault = leases.findFault() { throw Violation(.lease, fault) }
+    guard leases.count == oracle.model.leases.count else {
+      throw Violation(
+        .lease,
+        "\(leases.count) leases, in the model \(oracle.model.leases.count)"
+      )
+    }
+    for (id, expected) in oracle.model.leases.sorted(by: { $0.key < $1.key }) {
+      guard leases.stored(LeaseID(id)) == expected,
+        leases.keys(of: LeaseID(id)) == oracle.model.keys(on: id)
+      else { throw Violation(.lease, "lease \(id) is not that of the model") }
+      guard expected.grantedSeconds > Self.shortLeaseSeconds
+        || (oracle.promises[id]?.until ?? 0) + Self.restNanoseconds > now
+      else { throw Violation(.lease, "lease \(id) does not expire") }
+    }
+  }
+
+  /// Whether what clients saw is linearizable. What the cluster does by itself, the expiry of leases,
+  /// is part of the history.
+  private func checkHistory() throws {
+    var operations = history.filter { !$0.operation.isVoid }
+    for expiry in oracle.expiries {
+      operations.append(
+        TimedOperation(
+          KeyValueOperation(
+            request: .expiry(expiry.lease),
+            outcome: .message([]),
+            revision: expiry.revision
+          ),
+          call: expiry.after,
+          end: expiry.at
+        )
+      )
+    }
+    let outcome = LinearizabilityChecker.check(
+      operations,
+      KeyValueModel(),
+      stepsMax: Self.checkerStepsMax
+    )
+    switch outcome {
+    case .linearizable: return
+    case .gaveUp: count { $0.checkerGaveUp += 1 }
+    case .violated(let placed, let stuck):
+      let operation = stuck.map { "\(operations[$0])" } ?? "-"
+      throw Violation(
+        .linearizability,
+        "of \(operations.count) operations \(placed) can be put in order, not \(operation)"
+      )
+    }
+  }
+}

@@ -1,0 +1,180 @@
+import Base
+import Log
+import MVCC
+import Raft
+import Replica
+
+// Machines that start and stop, and what goes between them.
+extension Simulation {
+  /// Starts a machine's member. A damaged log must be refused; nothing else may be.
+  func start(_ node: SimulatedNode) throws {
+    guard node.member == nil else { return }
+    node.lives += 1
+    let member: SimulatedMember
+    do {
+      member = try SimulatedMember(self, node, seed: random.next())
+    } catch let error as LogError {
+      return try startFailed(node, error)
+    }
+    node.member = member
+    note("starts", node, UInt64(node.lives), member.restoredIndex.rawValue)
+    let index = member.restoredIndex.rawValue
+    guard index <= oracle.applied else {
+      throw Violation(.replay, "m\(node.number) has applied \(index), beyond \(oracle.applied)")
+    }
+    guard member.store.stateHash == oracle.hashes[Int(index)],
+      member.store.currentRevision.rawValue == oracle.revisions[Int(index)]
+    else {
+      throw Violation(.replay, "m\(node.number) starts with a state that is not that of \(index)")
+    }
+    if let flipped = node.flipped {
+      guard member.log.lastIndex >= flipped.last else {
+        throw Violation(
+          .damage,
+          "m\(node.number) starts from a damaged log, cut off at \(member.log.lastIndex) of "
+            + "\(flipped.last)"
+        )
+      }
+      node.flipped = nil
+    }
+    try member.input { $0.tick() }
+  }
+
+  private func startFailed(_ node: SimulatedNode, _ error: LogError) throws {
+    count { $0.refusedStarts += 1 }
+    note("refuses to start", node)
+    switch error {
+    case .damaged:
+      guard let flipped = node.flipped else {
+        throw Violation(.damage, "m\(node.number) does not start: \(error)")
+      }
+      // There is no way yet to replace it: the bit is as it was again.
+      node.flipped = nil
+      node.files.flip(bit: flipped.bit, of: flipped.path, at: flipped.offset)
+    case .diskFull, .failed:
+      guard node.hasDiskFault else {
+        throw Violation(.unexpected, "m\(node.number) does not start: \(error)")
+      }
+      node.files.limit(bytes: nil)
+      node.hasDiskFault = false
+    default:
+      throw Violation(.unexpected, "m\(node.number) does not start: \(error)")
+    }
+    later(500_000_000) { [unowned self] in try start(node) }
+  }
+
+  /// Ends a member's life: the power goes, or only the process.
+  func stop(_ node: SimulatedNode, isPowerLost: Bool, restartAfter nanoseconds: UInt64) {
+    guard let member = node.member else { return }
+    count { $0.crashes += 1 }
+    note(isPowerLost ? "loses power" : "is killed", node, member.machine.status.applied.rawValue)
+    node.member = nil
+    node.isPaused = false
+    node.deferred.removeAll()
+    node.storageFault = false
+    if isPowerLost { node.files.crash() } else { node.files.restart() }
+    for (call, waiting) in calls.sorted(by: { $0.key < $1.key }) where waiting.member === member {
+      later(UInt64(1 + random.below(5)) * 1_000_000) { [unowned self] in
+        try finish(call, .unknown)
+      }
+    }
+    later(nanoseconds) { [unowned self] in try start(node) }
+  }
+
+  func crashLater(_ node: SimulatedNode) {
+    let member = node.member
+    later(1_000_000) { [unowned self] in
+      guard node.member === member else { return }
+      stop(node, isPowerLost: true, restartAfter: 100_000_000)
+    }
+  }
+
+  func pause(_ node: SimulatedNode, _ nanoseconds: UInt64) {
+    guard let member = node.member, !node.isPaused else { return }
+    note("pauses", node, nanoseconds / 1_000_000)
+    node.isPaused = true
+    later(nanoseconds) { [unowned self] in
+      guard node.member === member, node.isPaused else { return }
+      try resume(node)
+    }
+  }
+
+  func resume(_ node: SimulatedNode) throws {
+    note("resumes", node, UInt64(node.deferred.count))
+    node.isPaused = false
+    let deferred = node.deferred
+    node.deferred = []
+    for action in deferred { try action() }
+  }
+
+  // MARK: Messages
+
+  func send(_ message: Message, from sender: SimulatedMember) throws {
+    let from = sender.node
+    guard let to = nodes.first(where: { $0.id == message.to }) else { return }
+    count { $0.messages += 1 }
+    note(
+      message.kind.traceName,
+      from,
+      UInt64(to.number) << 48 | message.term.rawValue,
+      message.index.rawValue
+    )
+    let delays = network.delays(message, from: from.number, to: to.number, &random)
+    if delays.isEmpty { count { $0.lostMessages += 1 } }
+    for delay in delays {
+      later(delay) { [unowned self] in try deliver(message, to: to) }
+    }
+    if broken == .commitWithoutQuorum, message.kind == .app { forgeAnswer(to: message, sender) }
+    if from.crashesAfterVote, message.kind == .voteResp, !message.reject {
+      from.crashesAfterVote = false
+      later(1000) { [unowned self] in
+        guard from.member === sender else { return }
+        stop(from, isPowerLost: true, restartAfter: 2_000_000)
+      }
+    }
+  }
+
+  private func deliver(_ message: Message, to node: SimulatedNode) throws {
+    guard let member = node.member else { return }
+    try member.input { [unowned self] member in
+      do throws(RaftError) {
+        try member.machine.receive(message)
+      } catch {
+        note("refuses a message", node, UInt64(message.kind.rawValue), message.index.rawValue)
+        guard broken == nil else { return }
+        throw Violation(
+          .unexpected,
+          "m\(node.number) refuses \(message.kind) of \(message.from): \(error)"
+        )
+      }
+    }
+  }
+
+  /// Breaks `.commitWithoutQuorum`.
+  private func forgeAnswer(to message: Message, _ sender: SimulatedMember) {
+    var answer = Message(.appResp, from: message.to, to: message.from, term: message.term)
+    answer.index = message.index + UInt64(message.entries.count)
+    sender.later(1000) { try? $0.machine.receive(answer) }
+  }
+}
+
+extension Message.Kind {
+  fileprivate var traceName: StaticString {
+    switch self {
+    case .propose: "propose"
+    case .app: "app"
+    case .appResp: "appResp"
+    case .vote: "vote"
+    case .voteResp: "voteResp"
+    case .snapshot: "snapshot"
+    case .heartbeat: "heartbeat"
+    case .heartbeatResp: "heartbeatResp"
+    case .transferLeader: "transferLeader"
+    case .timeoutNow: "timeoutNow"
+    case .readIndex: "readIndex"
+    case .readIndexResp: "readIndexResp"
+    case .preVote: "preVote"
+    case .preVoteResp: "preVoteResp"
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import Base
+import Log
+import Membership
+import Raft
+import Replica
+
+/// A cluster, its clients, and everything that can go wrong with them, on virtual time and all from
+/// one seed.
+///
+/// First there are faults, then they heal, and everything must come to rest: in the first part
+/// nothing wrong may happen, in the second something right must.
+package final class Simulation {
+  package let seed: UInt64
+  let broken: BrokenRule?
+  var random: SeededGenerator
+  var queue = EventQueue()
+  /// True time, in nanoseconds.
+  private(set) var now: UInt64 = 0
+  package private(set) var trace = Trace()
+  package private(set) var counts = Counts()
+
+  let founding: MemberTable
+  var nodes: [SimulatedNode] = []
+  var network: SimulatedNetwork
+  let oracle: Oracle
+  var clients: [SimulatedClient] = []
+  var watchers: [WatcherClient] = []
+  var history: [TimedOperation<KeyValueOperation>] = []
+  /// Calls whose clients wait, by number.
+  var calls: [UInt64: Call] = [:]
+  private var nextCall: UInt64 = 1
+  private var nextToken: UInt64 = 1
+  private var nextLease: Int64 = 100
+  private var leaders: [UInt64: Int] = [:]
+
+  /// Whether faults happen.
+  var isFaulty = true
+  /// When faults end.
+  let healTime: UInt64
+  /// Which members have accepted a write since.
+  var provenNodes: Set<Int> = []
+
+  package static let tickNanoseconds: UInt64 = 100_000_000
+  /// The most that a clock is off, in parts of a thousand.
+  static let skewPerMilleMax = 10
+  /// Within this long after the faults every member must accept a write.
+  static let progressNanosecondsMax: UInt64 = 60_000_000_000
+  /// After that, until everything is at rest.
+  static let settleNanosecondsMax: UInt64 = 60_000_000_000
+  /// Steps of the search for an order of a history's operations.
+  static let checkerStepsMax = 400_000
+
+  /// What happened in a run: one in which nothing does proves nothing.
+  package struct Counts: Sendable {
+    package var members = 0
+    package var answers = 0
+    package var unknown = 0
+    package var refused = 0
+    package var reads = 0
+    package var crashes = 0
+    package var elections = 0
+    package var faults = 0
+    package var messages = 0
+    package var lostMessages = 0
+    package var events = 0
+    package var expiries = 0
+    package var renewals = 0
+    package var locks = 0
+    package var refusedStarts = 0
+    package var checkerGaveUp = 0
+    package var virtualSeconds = 0
+
+    package init() {}
+
+    package mutating func add(_ other: Counts) {
+      members += other.members
+      answers += other.answers
+      unknown += other.unknown
+      refused += other.refused
+      reads += other.reads
+      crashes += other.crashes
+      elections += other.elections
+      faults += other.faults
+      messages += other.messages
+      lostMessages += other.lostMessages
+      events += other.events
+      expiries += other.expiries
+      renewals += other.renewals
+      locks += other.locks
+      refusedStarts += other.refusedStarts
+      checkerGaveUp += other.checkerGaveUp
+      virtualSeconds += other.virtualSeconds
+    }
+  }
+
+  package init(seed: UInt64, broken: BrokenRule? = nil) throws {
+    self.seed = seed
+    self.broken = broken
+    random = SeededGenerator(seed: seed)
+    let count = [1, 3, 3, 3, 3, 5][random.below(6)]
+    let text = (0..<count).map { "m\($0)=http://m\($0):2380" }.joined(separator: ",")
+    let cluster = try InitialCluster(text)
+    founding = try MemberTable(founding: cluster, token: "simulation")
+    network = SimulatedNetwork(count: count)
+    oracle = try Oracle(skewPerMilleMax: UInt64(2 * Self.skewPerMilleMax))
+    healTime = UInt64(5 + random.below(20)) * 1_000_000_000
+    counts.members = count
+    for number in 0..<count {
+      let name = "m\(number)"
+      let skew = random.below(2 * Self.skewPerMilleMax + 1) - Self.skewPerMilleMax
+      nodes.append(
+        SimulatedNode(
+          number: number,
+          name: name,
+          id: founding.member(named: name)?.id ?? .none,
+          clockPerMille: UInt64(1000 + skew),
+          clockOffset: UInt64(random.below(1_000_000_000)),
+          seed: random.next()
+        )
+      )
+    }
+  }
+
+  /// Runs the seed. Throws a `Violation`.
+  package func run() throws {
+    do {
+      for node in nodes { try start(node) }
+      makeClients()
+      scheduleFault()
+      try run(until: healTime)
+      try heal()
+      try run(until: now + Self.progressNanosecondsMax) { self.provenNodes.count == self.nodes.count }
+      try checkProgress()
+      clients.removeAll()
+      try run(until: now + Self.settleNanosecondsMax) { self.isAtRest }
+      try checkEnd()
+    } catch let violation as Violation {
+      throw violation
+    } catch {
+      throw Violation(.unexpected, "\(error)")
+    }
+    counts.virtualSeconds = Int(now / 1_000_000_000)
+    counts.events = watchers.reduce(0) { $0 + $1.received }
+    counts.expiries = oracle.expiries.count
+    counts.elections = leaders.count
+  }
+
+  /// Lets happen what is due until a time, or until `isDone`, which is looked at now and then.
+  private func run(until end: UInt64, _ isDone: () -> Bool = { false }) throws {
+    var count = 0
+    while now < end {
+      guard let next = queue.take() else { return }
+      now = max(now, next.time)
+      oracle.now = now
+      try next.action()
+      count += 1
+      if count % 32 == 0, isDone() { return }
+    }
+  }
+
+  func later(_ nanoseconds: UInt64, _ body: @escaping EventQueue.Action) {
+    queue.add(at: now + nanoseconds, body)
+  }
+
+  func note(
+    _ kind: StaticString,
+    _ node: SimulatedNode?,
+    _ first: UInt64 = 0,
+    _ second: UInt64 = 0
+  ) {
+    trace.note(
+      .init(time: now, node: node?.number ?? -1, kind: kind, first: first, second: second)
+    )
+  }
+
+  func takeToken() -> UInt64 {
+    nextToken += 1
+    return nextToken
+  }
+
+  func takeCall() -> UInt64 {
+    nextCall += 1
+    return nextCall
+  }
+
+  func takeLease() -> Int64 {
+    nextLease += 1
+    return nextLease
+  }
+
+  func count(_ change: (inout Counts) -> Void) { change(&counts) }
+
+  func randomMember() -> SimulatedMember? { nodes[random.below(nodes.count)].member }
+
+  /// A term has one leader.
+  func noteRole(_ status: ReplicaStatus, of node: SimulatedNode) throws {
+    guard status.role == .leader else { return }
+    let term = status.term.rawValue
+    if let known = leaders[term] {
+      guard known == node.number else {
+        throw Violation(.oneLeader, "m\(known) and m\(node.number) lead term \(term)")
+      }
+    } else {
+      leaders[term] = node.number
+      note("leads", node, term, status.lastIndex.rawValue)
+    }
+  }
+
+  var leader: SimulatedNode? {
+    nodes.filter { $0.member?.machine.status.role == .leader }
+      .max { left, right in
+        (left.member?.machine.status.term ?? .zero) < (right.member?.machine.status.term ?? .zero)
+      }
+  }
+}

@@ -1,0 +1,75 @@
+import Base
+import Raft
+
+/// The links between members: how likely a message is lost, how long it takes.
+struct SimulatedNetwork {
+  /// A direction between two members.
+  struct Link {
+    var isCut = false
+    /// One in so many messages is lost; 0 for none.
+    var lossOneIn = 0
+    var duplicateOneIn = 0
+    var delayMaxMicroseconds = 2000
+  }
+
+  static let delayMinMicroseconds = 100
+
+  private(set) var links: [[Link]] = []
+
+  init(count: Int) {
+    resize(count)
+  }
+
+  /// Makes room for more members.
+  mutating func resize(_ count: Int) {
+    for row in links.indices {
+      while links[row].count < count { links[row].append(Link()) }
+    }
+    while links.count < count { links.append(Array(repeating: Link(), count: count)) }
+  }
+
+  mutating func heal() {
+    for from in links.indices {
+      for to in links.indices { links[from][to] = Link() }
+    }
+  }
+
+  /// When copies of a message arrive, in nanoseconds from now; none when it is lost.
+  ///
+  /// A forwarded proposal is never delivered twice, as a stream of bytes does not: Raft applies what
+  /// it is handed, and the client's request would be done twice.
+  func delays(
+    _ message: borrowing Message,
+    from: Int,
+    to: Int,
+    _ random: inout SeededGenerator
+  ) -> [UInt64] {
+    let link = links[from][to]
+    if link.isCut || (link.lossOneIn > 0 && random.oneIn(link.lossOneIn)) { return [] }
+    func delay() -> UInt64 {
+      UInt64(Self.delayMinMicroseconds + random.below(link.delayMaxMicroseconds)) * 1000
+    }
+    var delays = [delay()]
+    if message.kind != .propose, link.duplicateOneIn > 0, random.oneIn(link.duplicateOneIn) {
+      delays.append(delay() * 3)
+    }
+    return delays
+  }
+
+  // MARK: Faults
+
+  mutating func cut(_ from: Int, _ to: Int) { links[from][to].isCut = true }
+
+  /// Cuts every link between the two sides.
+  mutating func part(_ isOnOneSide: [Bool]) {
+    for from in links.indices {
+      for to in links.indices where isOnOneSide[from] != isOnOneSide[to] { cut(from, to) }
+    }
+  }
+
+  mutating func setAll(_ change: (inout Link) -> Void) {
+    for from in links.indices {
+      for to in links.indices { change(&links[from][to]) }
+    }
+  }
+}
