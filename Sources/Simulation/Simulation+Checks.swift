@@ -102,8 +102,9 @@ extension Simulation {
       guard leases.stored(LeaseID(id)) == expected,
         leases.keys(of: LeaseID(id)) == oracle.model.keys(on: id)
       else { throw Violation(.lease, "lease \(id) is not that of the model") }
-      guard expected.grantedSeconds > Self.shortLeaseSeconds
-        || (oracle.promises[id]?.until ?? 0) + Self.restNanoseconds > now
+      guard
+        expected.grantedSeconds > Self.shortLeaseSeconds
+          || (oracle.promises[id]?.until ?? 0) + Self.restNanoseconds > now
       else { throw Violation(.lease, "lease \(id) does not expire") }
     }
   }

@@ -103,7 +103,9 @@ extension Simulation {
   private func slowDisk(_ node: SimulatedNode) {
     note("slow disk", node)
     node.syncMicrosecondsMax = [30_000, 300_000, 3_000_000][random.below(3)]
-    later(milliseconds(200, 5000)) { node.syncMicrosecondsMax = SimulatedNode.syncMicrosecondsUsual }
+    later(milliseconds(200, 5000)) {
+      node.syncMicrosecondsMax = SimulatedNode.syncMicrosecondsUsual
+    }
   }
 
   private func failDisk(_ node: SimulatedNode) {

@@ -129,7 +129,9 @@ package final class Simulation {
       scheduleFault()
       try run(until: healTime)
       try heal()
-      try run(until: now + Self.progressNanosecondsMax) { self.provenNodes.count == self.nodes.count }
+      try run(until: now + Self.progressNanosecondsMax) {
+        self.provenNodes.count == self.nodes.count
+      }
       try checkProgress()
       clients.removeAll()
       try run(until: now + Self.settleNanosecondsMax) { self.isAtRest }

@@ -3,7 +3,11 @@ import Testing
 
 /// One register: the textbook's histories.
 @Suite struct LinearizabilityTests {
-  enum Operation { case write(Int), read(Int?), add }
+  enum Operation {
+    case write(Int)
+    case read(Int?)
+    case add
+  }
 
   struct Register: SequentialModel {
     var initial: Int { 0 }
@@ -105,7 +109,12 @@ import Testing
   }
 
   @Test func partsAreCheckedByThemselves() {
-    func timed(_ key: Int, _ operation: Operation, _ call: UInt64, _ end: UInt64)
+    func timed(
+      _ key: Int,
+      _ operation: Operation,
+      _ call: UInt64,
+      _ end: UInt64
+    )
       -> TimedOperation<KeyedOperation>
     {
       TimedOperation(KeyedOperation(key: key, operation: operation), call: call, end: end)

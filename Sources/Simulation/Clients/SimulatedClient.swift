@@ -82,13 +82,17 @@ extension ClientRequest {
     case .put:
       known = (try? Etcdserverpb.PutRequest(decoding: request.bytes)).map { .put($0) }
     case .deleteRange:
-      known = (try? Etcdserverpb.DeleteRangeRequest(decoding: request.bytes)).map { .deleteRange($0) }
+      known = (try? Etcdserverpb.DeleteRangeRequest(decoding: request.bytes)).map {
+        .deleteRange($0)
+      }
     case .txn:
       known = (try? Etcdserverpb.TxnRequest(decoding: request.bytes)).map { .txn($0) }
     case .leaseGrant:
       known = (try? Etcdserverpb.LeaseGrantRequest(decoding: request.bytes)).map { .leaseGrant($0) }
     case .leaseRevoke:
-      known = (try? Etcdserverpb.LeaseRevokeRequest(decoding: request.bytes)).map { .leaseRevoke($0) }
+      known = (try? Etcdserverpb.LeaseRevokeRequest(decoding: request.bytes)).map {
+        .leaseRevoke($0)
+      }
     default: break
     }
     return .proposal(request, known)
