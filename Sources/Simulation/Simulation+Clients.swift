@@ -103,7 +103,7 @@ extension Simulation {
             request: $0
           )
         }
-        member.machine.receive(proposals: batch.take())
+        member.propose(batch.take(), request.operation, call: number)
       case .range(let range, let isSerializable):
         if isSerializable { return try read(number, range, member) }
         try member.whenLinearizable { [unowned self, unowned member] in
@@ -179,6 +179,14 @@ extension Simulation {
       try call.client.receive(answer, self)
     }
     scheduleNext(call.client)
+  }
+
+  /// A member says that a proposal is not done and never will be.
+  func notDone(_ number: UInt64, by member: SimulatedMember) throws {
+    try oracle.noteRefused(number)
+    note("not done", member.node, number)
+    guard calls[number] != nil else { return }
+    reply(number, .refused)
   }
 
   // MARK: Reads and renewals

@@ -1,6 +1,7 @@
 import Base
 import Log
 import Proto
+import Replica
 import Storage
 
 // What goes wrong.
@@ -21,7 +22,7 @@ extension Simulation {
 
   private func injectFault() throws {
     count { $0.faults += 1 }
-    switch random.below(16) {
+    switch random.below(17) {
     case 0, 1: crash(somebody)
     case 2: if let leader { crash(leader) }
     case 3: for node in nodes where random.oneIn(2) { crash(node) }
@@ -35,6 +36,7 @@ extension Simulation {
     case 12: failStorage(somebody)
     case 13: disturbElection()
     case 14: flipBit(somebody)
+    case 15: try transferLeadership()
     default: network.heal()
     }
   }
@@ -98,6 +100,12 @@ extension Simulation {
     note("leader is cut off", leader)
     network.part(nodes.map { $0 === leader })
     healNetworkLater()
+  }
+
+  private func transferLeadership() throws {
+    guard let leader, let target = nodes.randomElement(using: &random) else { return }
+    note("leadership is handed over", leader, UInt64(target.number))
+    try leader.member?.input { _ = $0.machine.transferLeadership(to: target.id) }
   }
 
   private func slowDisk(_ node: SimulatedNode) {

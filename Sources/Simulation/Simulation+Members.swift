@@ -119,12 +119,14 @@ extension Simulation {
       UInt64(to.number) << 48 | message.term.rawValue,
       message.index.rawValue
     )
-    let delays = network.delays(message, from: from.number, to: to.number, &random)
+    let delays = network.delays(from: from.number, to: to.number, &random)
     if delays.isEmpty { count { $0.lostMessages += 1 } }
     for delay in delays {
       later(delay) { [unowned self] in try deliver(message, to: to) }
     }
-    if broken == .commitWithoutQuorum, message.kind == .app { forgeAnswer(to: message, sender) }
+    if broken == .commitWithoutQuorum, message.kind == .app, !message.entries.isEmpty {
+      forgeAnswer(to: message, sender)
+    }
     if from.crashesAfterVote, message.kind == .voteResp, !message.reject {
       from.crashesAfterVote = false
       later(1000) { [unowned self] in
@@ -154,7 +156,7 @@ extension Simulation {
   private func forgeAnswer(to message: Message, _ sender: SimulatedMember) {
     var answer = Message(.appResp, from: message.to, to: message.from, term: message.term)
     answer.index = message.index + UInt64(message.entries.count)
-    sender.later(1000) { try? $0.machine.receive(answer) }
+    sender.later(200_000) { try? $0.machine.receive(answer) }
   }
 }
 

@@ -33,6 +33,8 @@ package final class Simulation {
   private var nextLease: Int64 = 100
   private var leaders: [UInt64: Int] = [:]
 
+  private var eventCount = 0
+
   /// Whether faults happen.
   var isFaulty = true
   /// When faults end.
@@ -47,6 +49,8 @@ package final class Simulation {
   static let progressNanosecondsMax: UInt64 = 60_000_000_000
   /// After that, until everything is at rest.
   static let settleNanosecondsMax: UInt64 = 60_000_000_000
+  /// A run has no more events than this.
+  static let eventsMax = 2_000_000
   /// Steps of the search for an order of a history's operations.
   static let checkerStepsMax = 400_000
 
@@ -156,6 +160,10 @@ package final class Simulation {
       oracle.now = now
       try next.action()
       count += 1
+      eventCount += 1
+      if eventCount > Self.eventsMax {
+        throw Violation(.progress, "\(eventCount) events: something goes round and round")
+      }
       if count % 32 == 0, isDone() { return }
     }
   }

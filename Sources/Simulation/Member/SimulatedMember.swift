@@ -46,6 +46,10 @@ final class SimulatedMember {
   var flush: ReplicaOutput.Flush?
   var isCompacting = false
 
+  /// Proposals without an answer.
+  private var proposed: [Proposed] = []
+  private var nextSequence: UInt64 = 1
+
   /// Linearizable reads that wait, by context.
   var reads: [UInt64: () throws -> Void] = [:]
   private var nextContext: UInt64 = 1
@@ -162,6 +166,7 @@ final class SimulatedMember {
       var failure: (any Error)?
       ReplyQueue.forEachAnswer(in: queue.take()) { call, answer in
         do {
+          proposed.removeAll { $0.call == call }
           try simulation.answered(call, answer, by: self)
         } catch {
           failure = failure ?? error
@@ -169,7 +174,36 @@ final class SimulatedMember {
       }
       if let failure { throw failure }
     }
+    // After the answers, as the thread of a real member has it.
+    for name in output.proposalsNotDone { try takeProposed(through: name.sequence, isDone: false) }
+    for name in output.proposalsUnknown { try takeProposed(through: name.sequence, isDone: nil) }
     breakRule()
+  }
+
+  private struct Proposed {
+    var call: UInt64
+    var operation: ReplicatedOperation
+    /// The name of its block.
+    var sequence: UInt64
+  }
+
+  func propose(_ block: ByteBlock, _ operation: ReplicatedOperation, call: UInt64) {
+    proposed.append(Proposed(call: call, operation: operation, sequence: nextSequence))
+    machine.receive(
+      proposals: block,
+      named: ProposalBlockName(loop: 0, sequence: nextSequence)
+    )
+    nextSequence += 1
+  }
+
+  /// What is proposed up to a block and has no answer is not done, or nobody knows. The answer to a
+  /// compaction may come long after it is done, so of that nothing is known.
+  private func takeProposed(through sequence: UInt64, isDone: Bool?) throws {
+    let taken = proposed.filter { $0.sequence <= sequence }
+    proposed.removeAll { $0.sequence <= sequence }
+    for proposal in taken where isDone == false && proposal.operation != .compaction {
+      try simulation.notDone(proposal.call, by: self)
+    }
   }
 
   /// The state must be that of the applied entries, whoever applied them.

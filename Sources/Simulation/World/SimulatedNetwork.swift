@@ -1,6 +1,3 @@
-import Base
-import Raft
-
 /// The links between members: how likely a message is lost, how long it takes.
 struct SimulatedNetwork {
   /// A direction between two members.
@@ -35,11 +32,7 @@ struct SimulatedNetwork {
   }
 
   /// When copies of a message arrive, in nanoseconds from now; none when it is lost.
-  ///
-  /// A forwarded proposal is never delivered twice, as a stream of bytes does not: Raft applies what
-  /// it is handed, and the client's request would be done twice.
   func delays(
-    _ message: borrowing Message,
     from: Int,
     to: Int,
     _ random: inout SeededGenerator
@@ -50,7 +43,7 @@ struct SimulatedNetwork {
       UInt64(Self.delayMinMicroseconds + random.below(link.delayMaxMicroseconds)) * 1000
     }
     var delays = [delay()]
-    if message.kind != .propose, link.duplicateOneIn > 0, random.oneIn(link.duplicateOneIn) {
+    if link.duplicateOneIn > 0, random.oneIn(link.duplicateOneIn) {
       delays.append(delay() * 3)
     }
     return delays
