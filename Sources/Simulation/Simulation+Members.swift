@@ -138,6 +138,8 @@ extension Simulation {
 
   private func deliver(_ message: Message, to node: SimulatedNode) throws {
     guard let member = node.member else { return }
+    // The leader hears only what is forged.
+    if broken == .commitWithoutQuorum, message.kind == .appResp { return }
     try member.input { [unowned self] member in
       do throws(RaftError) {
         try member.machine.receive(message)

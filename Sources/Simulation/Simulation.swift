@@ -50,7 +50,7 @@ package final class Simulation {
   /// After that, until everything is at rest.
   static let settleNanosecondsMax: UInt64 = 60_000_000_000
   /// A run has no more events than this.
-  static let eventsMax = 2_000_000
+  static let eventsMax = 200_000
   /// Steps of the search for an order of a history's operations.
   static let checkerStepsMax = 400_000
 
