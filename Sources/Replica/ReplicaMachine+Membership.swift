@@ -215,7 +215,13 @@ extension ReplicaMachine {
   private func propose(_ operation: ReplicatedOperation, _ request: [UInt8]) -> Bool {
     var batch = ProposalBatch(epoch: configuration.epoch, capacity: 256)
     request.withUnsafeBytes { batch.append(operation, handle: .none, request: $0) }
-    return (try? raft.propose(ProposalBatch.requests(in: batch.take()))) != nil
+    do throws(ProposeError) {
+      // Nil when it was sent on to the leader: that counts too.
+      try raft.propose(ProposalBatch.requests(in: batch.take()))
+      return true
+    } catch {
+      return false
+    }
   }
 }
 

@@ -57,17 +57,16 @@ struct SimulationTests {
     #expect(hashes[0] == hashes[1])
   }
 
-  /// Each rule that the harness can break must be found broken within so many seeds from a first
-  /// one, which lies where finding it does not take long.
-  static let seedsToFindMax: UInt64 = 4
-  static let firstSeeds: [BrokenRule: UInt64] = [
-    .releaseTooEarly: 18, .flushInTwoHalves: 32, .failedSyncCounts: 24, .lostVote: 271,
+  /// Each of these rules, broken, must be found within so many seeds. The others need hundreds of
+  /// seeds, which a debug build has no time for: `martlet-sim --break NAME --seeds 0..<1000`.
+  static let seedsToFindMax: UInt64 = 8
+  static let quicklyFound: [BrokenRule] = [
+    .commitWithoutQuorum, .ackBeforeSync, .staleRead, .applyTwice, .leaseEarly, .watchRepeat,
   ]
 
-  @Test(arguments: BrokenRule.allCases)
+  @Test(arguments: quicklyFound)
   func aBrokenRuleIsFound(_ rule: BrokenRule) throws {
-    let first = Self.firstSeeds[rule] ?? 0
-    for seed in first..<first + Self.seedsToFindMax {
+    for seed in 0..<Self.seedsToFindMax {
       do {
         _ = try Self.run(seed, broken: rule)
       } catch {
