@@ -273,6 +273,7 @@ let package = Package(
       name: "MartletServerTests",
       dependencies: [
         "Base", "Proto", "RPC", "TLS", "Peer", "Replica", "MVCC", "Lease", "Auth", "Watch",
+        "Raft", "Storage", "Membership", crypto,
         "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing, inMemoryTracing,
       ],
       swiftSettings: strict

@@ -136,6 +136,17 @@ extension LeaseRegistry {
     }
   }
 
+  /// Takes over the leases and attachments of a registry that was restored from elsewhere, and that
+  /// is of no use afterwards. Only while this member does not lead.
+  package func adopt(_ other: LeaseRegistry) {
+    var new = LeaseState()
+    other.withState { swap(&$0, &new) }
+    withState { state in
+      new.statistics = state.statistics
+      swap(&state, &new)
+    }
+  }
+
   /// Adds a lease as it was stored, before the store attaches its keys. False when it is no sound
   /// one, or a second one with its ID.
   package func restore(_ stored: StoredLease) -> Bool {

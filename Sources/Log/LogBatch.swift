@@ -21,8 +21,8 @@ package final class LogBatch: @unchecked Sendable {
   private(set) var maxIndex = LogIndex.zero
   // Where the log ends after the batch, if the batch alone decides it.
   private(set) var endIndex: LogIndex?
-  private(set) var hardState: LogHardState?
-  private(set) var snapshot: SnapshotMark?
+  package private(set) var hardState: LogHardState?
+  package private(set) var snapshot: SnapshotMark?
   // Index of the first entry added before any mark, for the check that the log has no gap.
   private(set) var leadingIndex: LogIndex?
 

@@ -1,5 +1,6 @@
 import Base
 import Proto
+import Synchronization
 
 /// A range whose revision is held until it has been read piece by piece: which keys are asked for,
 /// at which revision, and how far the reading is.
@@ -17,6 +18,8 @@ final class PinnedRange {
   /// The revision read at.
   private let wanted: Int64
   private var pin: Int?
+  /// The store's when what was taken so far was read.
+  private var generation: Int
   /// Pairs taken since the beginning.
   private(set) var taken = 0
   private var lastKey: [UInt8] = []
@@ -34,6 +37,7 @@ final class PinnedRange {
     keysOnly = request.keysOnly
     countOnly = request.countOnly
     store.lock.lockForReading()
+    generation = store.generation.load(ordering: .acquiring)
     let compacted = store.compacted
     revision = store.current
     wanted = request.revision <= 0 ? revision : request.revision
@@ -61,17 +65,33 @@ final class PinnedRange {
     pin = nil
   }
 
-  /// Runs `body` with a context for reading.
+  /// Runs `body` with a context for reading. Throws `.compacted` when a snapshot was installed that
+  /// does not know the revision any more, or while `body` ran, half of whose work is done.
   func withContext<Result>(
     _ reader: StoreReader,
     _ body: (ReadContext) throws(StoreError) -> Result
   ) throws(StoreError) -> Result {
     precondition(pin != nil, "a range was read after its end")
+    try followInstall()
     reader.begin()
     defer { reader.end() }
-    return try body(
-      ReadContext(store: store, reader: reader, revision: revision, compacted: 0, isApply: false)
-    )
+    do throws(StoreError) {
+      let result = try body(
+        ReadContext(store: store, reader: reader, revision: revision, compacted: 0, isApply: false)
+      )
+      if store.isUnchanged(since: generation) { return result }
+    } catch {
+      if store.isUnchanged(since: generation) { throw error }
+    }
+    throw .compacted
+  }
+
+  private func followInstall() throws(StoreError) {
+    if store.isUnchanged(since: generation) { return }
+    store.lock.lockForReading()
+    defer { store.lock.unlock() }
+    guard wanted >= store.compacted else { throw .compacted }
+    generation = store.generation.load(ordering: .acquiring)
   }
 
   /// Calls `visit` with the pairs that follow, in order, until it returns false or the limit is

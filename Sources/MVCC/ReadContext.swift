@@ -1,5 +1,6 @@
 import Base
 import Proto
+import Synchronization
 
 /// One read: at which revision, through which reader, and whether the store's lock is held anyway.
 ///
@@ -90,8 +91,30 @@ struct ReadContext {
 }
 
 extension Store {
-  /// Runs `body` with a context that reads the newest revision.
+  /// Runs `body` with a context that reads the newest revision. When a snapshot was installed
+  /// meanwhile, `body` runs again and must begin from its beginning.
   func withReadContext<Result>(
+    _ reader: StoreReader,
+    _ body: (ReadContext) throws(StoreError) -> Result
+  ) throws(StoreError) -> Result {
+    while true {
+      let before = generation.load(ordering: .acquiring)
+      do throws(StoreError) {
+        let result = try withOneContext(reader, body)
+        if isUnchanged(since: before) { return result }
+      } catch {
+        if isUnchanged(since: before) { throw error }
+      }
+    }
+  }
+
+  /// Whether no snapshot was installed since `generation` was as given, nor is being installed.
+  @inline(__always)
+  func isUnchanged(since before: Int) -> Bool {
+    generation.load(ordering: .acquiring) == before
+  }
+
+  private func withOneContext<Result>(
     _ reader: StoreReader,
     _ body: (ReadContext) throws(StoreError) -> Result
   ) throws(StoreError) -> Result {

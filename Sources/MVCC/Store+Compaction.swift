@@ -19,6 +19,8 @@ struct CompactionProgress {
   var target: Int64 = -1
   /// Dropped from the index and not handed to storage yet.
   var dropped: [ChangeRevision] = []
+  /// The store's when the work began.
+  var generation = 0
 }
 
 extension Store {
@@ -37,6 +39,12 @@ extension Store {
   /// progress means that it waits: for a read that began before the compaction, or for a flush
   /// (`wantsFlush`). Housekeeping thread. When it throws it can be called again.
   package func compactionStep(limit: Int) throws(StorageError) -> Bool {
+    let generation = generation.load(ordering: .acquiring)
+    if generation != compaction.generation {
+      // What was dropped belongs to an index that is gone.
+      compaction = CompactionProgress()
+      compaction.generation = generation
+    }
     switch compaction.phase {
     case .idle:
       let target = compactedRevision.rawValue

@@ -84,6 +84,14 @@ extension Store {
   /// The next events from a revision on, as many as the bounds of `EventScan` allow. Compaction
   /// waits meanwhile. Any thread, with a reader of its own.
   package func run(_ scan: EventScan, reader: StoreReader) -> EventScan.Outcome {
+    while true {
+      let before = generation.load(ordering: .acquiring)
+      let outcome = runOnce(scan, reader: reader)
+      if isUnchanged(since: before) { return outcome }
+    }
+  }
+
+  private func runOnce(_ scan: EventScan, reader: StoreReader) -> EventScan.Outcome {
     reader.begin()
     lock.lockForReading()
     let (newest, oldest) = (current, compacted)
@@ -140,15 +148,26 @@ extension Store {
     reader: StoreReader,
     _ body: (UnsafeRawBufferPointer?) -> Result
   ) -> Result {
-    reader.begin()
-    defer { reader.end() }
+    while true {
+      let before = generation.load(ordering: .acquiring)
+      reader.begin()
+      defer { reader.end() }
+      let pair = pair(of: key, at: revision, reader: reader)
+      if isUnchanged(since: before) { return body(pair) }
+    }
+  }
+
+  private func pair(
+    of key: UnsafeRawBufferPointer,
+    at revision: Revision,
+    reader: StoreReader
+  ) -> UnsafeRawBufferPointer? {
     lock.lockForReading()
     let isKept = revision.rawValue >= compacted
     let change = isKept ? index.change(of: key, at: revision.rawValue) : nil
     lock.unlock()
-    guard let change, !change.isTombstone, let pair = try? reader.pair(change.main, change.sub)
-    else { return body(nil) }
-    return body(pair)
+    guard let change, !change.isTombstone else { return nil }
+    return try? reader.pair(change.main, change.sub)
   }
 }
 

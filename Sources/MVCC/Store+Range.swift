@@ -19,6 +19,7 @@ extension Store {
     let start = reply.count
     do throws(StoreError) {
       try withReadContext(reader) { context throws(StoreError) in
+        reply.truncate(to: start)
         let wanted = try context.readRevision(request)
         header.write(revision: Revision(context.revision), into: &reply)
         try context.appendRange(request, at: wanted, into: &reply)
@@ -31,6 +32,26 @@ extension Store {
 
   /// The short way for the commonest request: one hold of the lock, no pin.
   private func rangeOfOneKey(
+    _ request: Etcdserverpb.RangeRequest.View,
+    header: ResponseHeader,
+    reader: StoreReader,
+    into reply: inout ByteWriter
+  ) throws(StoreError) {
+    let start = reply.count
+    while true {
+      let before = generation.load(ordering: .acquiring)
+      do throws(StoreError) {
+        try lookUpOneKey(request, header: header, reader: reader, into: &reply)
+        if isUnchanged(since: before) { return }
+      } catch {
+        if isUnchanged(since: before) { throw error }
+      }
+      reply.truncate(to: start)
+    }
+  }
+
+  @inline(__always)
+  private func lookUpOneKey(
     _ request: Etcdserverpb.RangeRequest.View,
     header: ResponseHeader,
     reader: StoreReader,

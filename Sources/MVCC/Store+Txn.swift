@@ -49,6 +49,7 @@ extension Store {
     let start = reply.count
     do throws(StoreError) {
       try withReadContext(reader) { context throws(StoreError) in
+        reply.truncate(to: start)
         try context.evaluate(request)
         var step = 0
         try context.checkRanges(request, &step)

@@ -12,7 +12,8 @@ package final class Store: @unchecked Sendable {
   // used by that thread only; the rest is atomic or does not change.
 
   let storage: TieredStorage
-  let index: KeyIndex
+  /// Guarded by `lock`: an installed snapshot brings its own.
+  var index: KeyIndex
   let lock = ReadWriteLock()
   let pins = PinTable()
 
@@ -43,9 +44,12 @@ package final class Store: @unchecked Sendable {
   /// How many want to know of events.
   let watcherCount = Atomic<Int>(0)
 
+  /// Counts the installed snapshots. A read that finds it changed may have seen parts of two states.
+  let generation = Atomic<Int>(0)
+
   package let statistics = StoreStatistics()
-  private let publishedCurrent: Atomic<Int64>
-  private let publishedCompacted: Atomic<Int64>
+  let publishedCurrent: Atomic<Int64>
+  let publishedCompacted: Atomic<Int64>
 
   /// Opens the store on `storage`: rebuilds the index from what is stored there, and tells
   /// `leases`, which must know its leases already, the keys that hang on them.
@@ -55,7 +59,7 @@ package final class Store: @unchecked Sendable {
     storage: TieredStorage,
     leases: (any LeaseTable)? = nil
   ) throws(StorageError) {
-    let restored = try StoreRestorer.restore(from: storage, leases)
+    let restored = try StoreContent(reading: storage.base, leases: leases)
     self.storage = storage
     self.leases = leases
     index = restored.index
@@ -92,10 +96,7 @@ extension Store {
   /// Closes the batch and lets readers see it.
   package func endBatch() {
     applyReader.end()
-    storage.noteActiveBytes()
-    statistics.keyGauge.store(index.keyCount, ordering: .relaxed)
-    publishedCurrent.store(current, ordering: .releasing)
-    publishedCompacted.store(compacted, ordering: .releasing)
+    publish()
     lock.unlock()
   }
 

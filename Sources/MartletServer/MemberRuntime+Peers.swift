@@ -1,6 +1,7 @@
 import Base
 import Membership
 import Peer
+import RPC
 import Raft
 import Replica
 
@@ -10,16 +11,21 @@ extension MemberRuntime {
     _ mailbox: Mailbox<ReplicaThread.Input>,
     status: PublishedStatus,
     fatal: FailureLatch,
-    _ questions: PeerQuestions
+    _ questions: PeerQuestions,
+    _ snapshots: SnapshotExchange
   ) -> PeerHandlers {
     var handlers = PeerHandlers(
       received: { mailbox.post(.peerMessages($0, bytes: $1)) },
       unreachable: { mailbox.post(.unreachable($0)) },
-      snapshotWanted: { mailbox.post(.snapshotSent($0.to, isDelivered: false)) },
+      snapshotWanted: { snapshots.want($0) },
+      makeSnapshotReceiver: { snapshots.makeReceiver($0, $1) },
       isRemoved: { status.memberList.isRemoved($0) },
       selfRemoved: { _ in fatal.fail("\(StartError.removed)") }
     )
     handlers.requests = questions.requests
+    handlers.requests.hashAtIndex = { request, _ throws(RPCStatus) in
+      try await HashChecker.answer(request, mailbox)
+    }
     return handlers
   }
 

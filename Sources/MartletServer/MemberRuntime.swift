@@ -27,6 +27,8 @@ final class MemberRuntime: Sendable {
   private let tls: ServerTLS?
   private let peerTLS: PeerTLS?
   private let questions = PeerQuestions()
+  private let snapshots: SnapshotExchange
+  private let hashChecker: HashChecker
   /// Locks and campaigns that wait.
   private let waiting = WaitingCalls()
 
@@ -83,13 +85,14 @@ final class MemberRuntime: Sendable {
       )
       .makeMeter()
     let mailbox = Mailbox<ReplicaThread.Input>()
+    let snapshots = SnapshotExchange(opened, mailbox, logger: logger)
     let peers = PeerTransport(
       PeerConfiguration(
         clusterID: opened.identity.clusterID,
         memberID: opened.identity.memberID,
         serverVersion: Version.etcdCompatible
       ),
-      handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal, questions),
+      handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal, questions, snapshots),
       tls: peerTLS,
       httpHandler: questions,
       logger: logger
@@ -104,6 +107,7 @@ final class MemberRuntime: Sendable {
       outlets: ReplicaThread.Outlets(
         answers: { loops.deliver($1, to: $0) },
         events: { loops.deliver($0) },
+        installed: { loops.loseTouch() },
         reads: { loops.deliver(ready: $0, lost: $1) },
         proposals: { loops.deliver(notDone: $0, unknown: $1) },
         messages: { peers.send($0) },
@@ -163,6 +167,9 @@ final class MemberRuntime: Sendable {
       metrics: metrics,
       logger: logger
     )
+    self.snapshots = snapshots
+    snapshots.start(opened, peers)
+    hashChecker = HashChecker(context)
   }
 
   /// Looks at the files of TLS for changes, until the task is cancelled.
@@ -381,8 +388,13 @@ final class MemberRuntime: Sendable {
 
   /// Ends the connections with peers.
   func stopPeers() async {
+    // What is under way ends with the connections.
+    async let checking: Void = hashChecker.stop()
+    async let sending: Void = snapshots.stopSending()
     await context.peers.stop()
     questions.remove()
+    _ = await (checking, sending)
+    snapshots.stopReceiving()
   }
 
   /// Stops the threads, waiting for what they have begun, and lets the data directory go.

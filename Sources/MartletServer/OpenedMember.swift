@@ -1,4 +1,3 @@
-import Auth
 import Base
 import Lease
 import Log
@@ -74,14 +73,14 @@ struct OpenedMember {
       directory: directory
     )
     guard !stored.members.isRemoved(identity.memberID) else { throw StartError.removed }
-    var restored = try Recovery.restoredState(log: recovered, applied: stored.applied)
+    var restored = try Self.restoredState(recovered, stored.applied, base, log)
     if source.forceNewCluster {
       try Self.forceNewCluster(identity.memberID, stored.members, &restored, log, logger)
     }
     machine = try ReplicaMachine(
       Self.replicaConfiguration(configuration, identity, loopCount: loopCount),
       store: store,
-      tables: Self.tables(base, members: stored.members, leases: leases),
+      tables: ReplicatedTables(reading: base, members: stored.members, leases: leases),
       restored: restored,
       appliedTerm: stored.applied.term,
       seed: UInt64.random(in: 0 ... .max)
@@ -158,23 +157,27 @@ struct OpenedMember {
     try log.sync()
   }
 
-  /// What lies beside the key-value data, as of the applied index.
-  private static func tables(
+  /// What Raft starts from. When the process ended while a snapshot was being installed, the log is
+  /// told of it here.
+  private static func restoredState(
+    _ recovered: RecoveredLog,
+    _ applied: LogMark,
     _ base: LMDBStorage,
-    members: MemberTable,
-    leases: LeaseRegistry
-  ) throws -> ReplicatedTables {
-    var tables = ReplicatedTables(members: members, leases: leases)
-    if let bytes = try base.metadata(StoredMetadata.authKey) {
-      tables.auth = try AuthState(decoding: bytes)
+    _ log: SegmentedLog<PosixFileSystem>
+  ) throws -> RestoredState {
+    let installed = try base.metadata(StoredMetadata.installKey).map { bytes in
+      try LogMark(decoding: bytes)
     }
-    if let bytes = try base.metadata(AlarmTable.metadataKey) {
-      tables.alarms = try AlarmTable(decoding: bytes)
+    let (state, cutsLog) = try Recovery.restore(
+      log: recovered,
+      applied: applied,
+      installed: installed
+    )
+    if cutsLog {
+      try log.append(Recovery.logCut(state, applied: applied))
+      try log.sync()
     }
-    if let bytes = try base.metadata(DowngradeJob.metadataKey) {
-      tables.downgrade = try DowngradeJob.decode(bytes)
-    }
-    return tables
+    return state
   }
 
   private static func replicaConfiguration(

@@ -94,6 +94,12 @@ extension RaftNode {
     if role == .leader { appendsDue = true }
   }
 
+  /// Whether a peer was found since the last call that has to wait for a newer `snapshotAvailable`.
+  package mutating func takeSnapshotWish() -> Bool {
+    defer { isSnapshotMissing = false }
+    return isSnapshotMissing && role == .leader
+  }
+
   /// Drops entries through `index` from memory; they must be applied.
   package mutating func compact(through index: LogIndex) {
     log.compact(through: index)

@@ -84,6 +84,7 @@ extension RaftNode {
     if peers.progress[position].state == .replicate { peers.progress[position].becomeProbe() }
     guard let snapshot, snapshot.index >= log.offset, peers.progress[position].isRecentlyActive
     else {
+      if peers.progress[position].isRecentlyActive { isSnapshotMissing = true }
       peers.progress[position].isProbeSent = true
       return
     }

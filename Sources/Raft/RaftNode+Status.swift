@@ -38,6 +38,9 @@ extension RaftNode {
     return zip(peers.ids, peers.progress).map { PeerStatus(id: $0, $1) }
   }
 
+  /// The snapshot that the next Ready has to install; nil when it has none.
+  package var awaitedSnapshot: SnapshotMetadata? { snapshotToInstall }
+
   /// The term of an entry; nil when it is not in memory.
   package func term(at index: LogIndex) -> Term? { log.term(at: index) }
 

@@ -60,6 +60,8 @@ package struct RaftNode: Sendable {
   var forwarded: ForwardedReads
 
   // Snapshots.
+  /// A peer waits for one, and there is none that fits the log.
+  var isSnapshotMissing = false
   /// The newest snapshot that the owner can send to a peer.
   var snapshot: SnapshotMetadata?
   /// A snapshot for the next Ready.

@@ -15,6 +15,13 @@ package final class CatchUpWindow {
     self.bytesMax = bytesMax
   }
 
+  /// Forgets all entries: the log begins anew.
+  package func removeAll() {
+    groups = []
+    groupsStart = 0
+    bytes = 0
+  }
+
   /// Entries up to `last` were applied; they weigh `bytes` together. Returns up to where entries
   /// may be dropped, or nil when nothing new may.
   package func note(appliedThrough last: LogIndex, bytes added: Int) -> LogIndex? {

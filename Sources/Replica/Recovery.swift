@@ -12,12 +12,72 @@ package enum Recovery {
     case logBehindStore(log: LogIndex, store: LogIndex)
     /// The log starts after what the store has applied.
     case gap(store: LogIndex, firstInLog: LogIndex)
+    /// The log has another entry at the store's applied index than the store applied.
+    case conflict(LogIndex)
     /// An entry's content cannot be read.
     case entry(LogIndex)
   }
 
   /// Raft's view of what is durable: the log as `SegmentedLog.open` returned it, entries included, and
   /// the store's mark, whose membership is the one to start with.
+  ///
+  /// `installed` is what the store says of the last snapshot that was installed there
+  /// (`StoredMetadata.installKey`). When the process ended between the store's turn and the log's,
+  /// `cutsLog` is true: the log has to be told (`logCut`) before anything is added to it.
+  package static func restore(
+    log: RecoveredLog,
+    applied: LogMark,
+    installed: LogMark?
+  ) throws(Failure) -> (state: RestoredState, cutsLog: Bool) {
+    if let installed, installed.index == applied.index, installed.term == applied.term,
+      term(at: applied.index, in: log) != applied.term
+    {
+      return (afterInstall(log, applied), true)
+    }
+    return (try restoredState(log: log, applied: applied), false)
+  }
+
+  private static func afterInstall(_ log: RecoveredLog, _ applied: LogMark) -> RestoredState {
+    var restored = RestoredState()
+    restored.confState = applied.confState
+    restored.applied = applied.index
+    restored.snapshotIndex = applied.index
+    restored.snapshotTerm = applied.term
+    let known = log.hardState ?? LogHardState()
+    // The term that came with the snapshot may be as lost as the mark.
+    let isKnownTerm = known.term >= applied.term
+    restored.hardState = HardState(
+      term: isKnownTerm ? known.term : applied.term,
+      vote: isKnownTerm ? known.vote : .none,
+      commit: applied.index
+    )
+    return restored
+  }
+
+  /// What the log has to be given first when `cutsLog` is true: all it had is of the past.
+  package static func logCut(_ state: RestoredState, applied: LogMark) -> LogBatch {
+    var mark = applied.snapshotMark
+    mark.replacesLog = true
+    let batch = LogBatch(capacity: 512)
+    batch.append(snapshot: mark)
+    batch.append(
+      hardState: LogHardState(
+        term: state.hardState.term,
+        vote: state.hardState.vote,
+        commit: state.hardState.commit
+      )
+    )
+    return batch
+  }
+
+  private static func term(at index: LogIndex, in log: RecoveredLog) -> Term? {
+    if let mark = log.snapshot, mark.index == index { return mark.term }
+    guard let first = log.entries.first, index >= first.index else { return nil }
+    let place = Int(index - first.index)
+    return place < log.entries.count ? log.entries[place].term : nil
+  }
+
+  /// The same for a store in which no snapshot was ever installed.
   package static func restoredState(
     log: RecoveredLog,
     applied: LogMark
@@ -33,6 +93,9 @@ package enum Recovery {
     }
     guard log.lastIndex >= applied.index else {
       throw .logBehindStore(log: log.lastIndex, store: applied.index)
+    }
+    if applied.index > .zero, term(at: applied.index, in: log) != applied.term {
+      throw .conflict(applied.index)
     }
     restored.entries.reserveCapacity(log.entries.count)
     for entry in log.entries { restored.entries.append(try Self.entry(entry)) }

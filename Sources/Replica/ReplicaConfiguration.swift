@@ -71,6 +71,9 @@ package struct ReplicaConfiguration: Sendable {
   /// Entries are dropped from memory earlier when they weigh more than this.
   package var catchUpBytesMax = 32 << 20
 
+  /// While a snapshot is on its way to a member, entries after it stay in memory up to this weight.
+  package var snapshotHoldBytesMax = 256 << 20
+
   /// How many entries are applied under one hold of the store's lock.
   package static let applyBatchMax = 1024
 

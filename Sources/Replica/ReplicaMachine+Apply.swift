@@ -21,6 +21,8 @@ extension ReplicaMachine {
       bytes.withUnsafeBytes { apply(InternalRequest($0, epoch: configuration.epoch)) }
     case .configuration(let change):
       apply(change)
+      lastReplyFailed = false
+      Raftpb.ConfChangeV2(change).encoded().withUnsafeBytes { noteInHash(.max, $0, []) }
     }
   }
 
@@ -29,6 +31,9 @@ extension ReplicaMachine {
     meter?.willApply(operation)
     lastReplyFailed = false
     apply(operation, request)
+    if let detail = hashDetail(operation) {
+      noteInHash(UInt8(truncatingIfNeeded: operation.rawValue), request.request, detail)
+    }
     meter?.didApply(isSuccess: !lastReplyFailed)
   }
 

@@ -11,6 +11,7 @@ extension ReplicaMachine {
   /// Does everything that the inputs so far allow, and says what the owner has to do.
   package func turn() -> ReplicaOutput {
     var output = ReplicaOutput()
+    if isBroken { return output }
     proposeHeld()
     askHeldReads()
     var didWork = true
@@ -19,6 +20,7 @@ extension ReplicaMachine {
       didWork = applyPending() || didWork
       if store.hasManyEvents, let events = store.takeEvents() { output.events.append(events) }
     }
+    if isBroken { return output }
     if let events = store.takeEvents() { output.events.append(events) }
     serveReads(into: &output)
     noteLostProposals(into: &output)
@@ -45,6 +47,8 @@ extension ReplicaMachine {
     if let soft = ready.softState { note(soft) }
     output.messages.append(contentsOf: ready.messages)
     if let hardState = ready.hardState { unwrittenHardState = hardState }
+    if let metadata = ready.snapshotToInstall, !install(metadata, into: &output) { return false }
+    noteSnapshots(ready.messages)
     if ready.hasWrite && (ready.mustSync || !ready.entriesToAppend.isEmpty) {
       output.writes.append(write(for: ready))
       writesUnderWay.append((ready.sequence, tickCount))
@@ -88,6 +92,11 @@ extension ReplicaMachine {
     var bytes = Self.batchOverheadBytes
     for entry in ready.entriesToAppend { bytes += entry.size + Self.entryOverheadBytes }
     let batch = LogBatch(capacity: bytes)
+    if ready.snapshotToInstall != nil {
+      var mark = applied.snapshotMark
+      mark.replacesLog = true
+      batch.append(snapshot: mark)
+    }
     for entry in ready.entriesToAppend { Self.append(entry, to: batch) }
     if let hardState = unwrittenHardState {
       batch.append(
@@ -136,11 +145,13 @@ extension ReplicaMachine {
     else { return false }
     let end = min(pending.count, pendingStart + ReplicaConfiguration.applyBatchMax)
     var bytes = 0
+    let isComparing = !isAlone
     store.beginBatch()
     for position in pendingStart..<end {
       bytes += pending[position].size
       willApply?(pending[position])
       apply(pending[position])
+      if isComparing { noteHash(of: pending[position].index) }
     }
     meter?.pause()
     store.endBatch()
@@ -151,8 +162,8 @@ extension ReplicaMachine {
     if isAlone {
       // Nobody lags who could want them.
       raft.compact(through: last.index)
-    } else if let droppable = catchUp.note(appliedThrough: last.index, bytes: bytes) {
-      raft.compact(through: droppable)
+    } else {
+      retain(appliedThrough: last.index, bytes: bytes)
     }
     pendingBytes -= bytes
     unsealedLogBytes += bytes
@@ -167,13 +178,16 @@ extension ReplicaMachine {
   /// Closes the memtable when it is large enough, with the metadata of exactly this state.
   private func flushIfDue(into output: inout ReplicaOutput) {
     if let mark = flushedMark {
-      output.release = mark
       flushedMark = nil
+      output.release = noteStored(mark)
     }
+    let isWished = raft.takeSnapshotWish()
     guard !isFlushing,
-      store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush || isLogLong
+      isWished || store.activeBytes >= configuration.memtableBytesMax || store.wantsFlush
+        || isLogLong
         || leases.changedCount >= configuration.unstoredLeasesMax
     else { return }
+    // A wish that finds nothing new to write is for what is written already.
     output.flush = seal()
   }
 
@@ -197,6 +211,9 @@ extension ReplicaMachine {
     if downgradeVersion != sealedDowngradeVersion {
       metadata.append((DowngradeJob.metadataKey, DowngradeJob.encoded(downgrade)))
     }
+    if tablesHash != sealedTablesHash {
+      metadata.append((StateHash.metadataKey, StateHash.encoded(tablesHash)))
+    }
     metadata += leases.takeMetadata()
     guard let job = store.seal(metadata: metadata) else { return nil }
     sealedAuthVersion = authVersion
@@ -205,6 +222,7 @@ extension ReplicaMachine {
     unsealedLogBytes = 0
     sealedAlarmsVersion = alarmsVersion
     sealedDowngradeVersion = downgradeVersion
+    sealedTablesHash = tablesHash
     return ReplicaOutput.Flush(job: job, mark: applied)
   }
 
@@ -223,6 +241,7 @@ extension ReplicaMachine {
     status.committed = raft.commit
     status.applied = applied.index
     status.isLearner = !isAlone && raft.isLearner
+    status.isCorrupt = !alarms.alarms.isEmpty && !isAlone && isCorrupt
     status.readsAreLocal =
       status.role == .leader && isAlone && raft.term(at: raft.commit) == raft.term
   }

@@ -36,6 +36,16 @@ package final class ReplicaMachine {
   package internal(set) var authVersion = 0
   /// The version of `auth` that the newest closed memtable carries.
   var sealedAuthVersion = 0
+  /// What the log changed beside the store; see `StateHash`.
+  var tablesHash: UInt32
+  /// As of the newest closed memtable.
+  var sealedTablesHash: UInt32
+  /// In a cluster of several: the hashes at late indexes.
+  var hashes = HashHistory()
+  /// A snapshot that came with the message that Raft has, or is about to get.
+  var received: ReceivedSnapshot?
+  /// An installation failed: the member must not go on.
+  package internal(set) var isBroken = false
   /// Called with each new state of `auth` while the batch that made it is still open: who reads
   /// that batch's keys later finds the permissions of the same moment, or newer ones.
   package var authChanged: (AuthState) -> Void = { _ in }
@@ -148,6 +158,8 @@ package final class ReplicaMachine {
     access = AccessChecker(tables.auth)
     alarms = tables.alarms
     downgrade = tables.downgrade
+    tablesHash = tables.hash
+    sealedTablesHash = tables.hash
     confState = restored.confState
     applied = LogMark(
       index: restored.applied,
@@ -155,6 +167,7 @@ package final class ReplicaMachine {
       confState: restored.confState
     )
     sealedIndex = restored.applied
+    retention = LogRetention(stored: restored.applied)
     raft = try RaftNode(configuration: configuration.raft, restored: restored, seed: seed)
     replies = (0..<configuration.loopCount).map { _ in ReplyQueue() }
     desk = ForwardingDesk(loopCount: configuration.loopCount, epoch: configuration.epoch)
@@ -176,12 +189,15 @@ package final class ReplicaMachine {
     raft.tick()
     expireHeld()
     expireReads()
+    reviewHolds()
     keepLeases()
     tickMembers()
   }
 
-  /// A peer sent a message. What is wrong with it is the peer's fault and is dropped.
+  /// A peer sent a message. What is wrong with it is the peer's fault and is dropped. One that
+  /// speaks of a snapshot comes by the function below.
   package func receive(_ message: consuming Raft.Message) throws(RaftError) {
+    if message.kind == .snapshot { throw .malformed }
     // A proposal with a term is between replicas; Raft's own have none.
     if message.kind == .propose, message.logTerm > .zero { return receiveProposals(message) }
     try raft.step(message)
@@ -190,11 +206,6 @@ package final class ReplicaMachine {
   /// What was sent to a peer may be lost.
   package func peerUnreachable(_ peer: MemberID) {
     raft.reportUnreachable(peer)
-  }
-
-  /// The snapshot of a message to `peer` was delivered, or was not. Must follow each such message.
-  package func snapshotSent(to peer: MemberID, isDelivered: Bool) {
-    raft.reportSnapshot(peer, success: isDelivered)
   }
 
   /// The log has made every write up to `sequence` durable.
@@ -212,7 +223,8 @@ package final class ReplicaMachine {
   /// The flusher has made the handed-out memtable durable, up to `mark`.
   package func flushed(to mark: LogMark) {
     isFlushing = false
-    flushedMark = mark
+    // A snapshot that was installed meanwhile has made the flush void.
+    if mark.index >= retention.stored { flushedMark = mark }
   }
 
   /// The background work has removed everything that compactions up to `revision` made obsolete.
@@ -227,6 +239,8 @@ package final class ReplicaMachine {
   }
 
   var flushedMark: LogMark?
+  /// Which entries are kept, and for whom.
+  var retention: LogRetention
   /// How far the newest closed memtable goes.
   var sealedIndex: LogIndex
   /// The weight of the entries applied since then.

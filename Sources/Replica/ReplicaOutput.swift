@@ -48,6 +48,13 @@ package struct ReplicaOutput {
   /// The log may forget everything at or below this mark, which the store now holds durably.
   package var release: LogMark?
 
+  /// A snapshot took the place of everything; it goes this far. Whoever watches must look into the
+  /// history from where it was, since the events in between are not in `events`.
+  package var installed: LogMark?
+
+  /// A snapshot could not be installed. The member must stop, and start from its disk.
+  package var failure: StorageError?
+
   /// Whether a compaction was applied and the background work has something to remove.
   package var hasCompaction = false
 
@@ -59,6 +66,12 @@ package struct LogMark: Sendable {
   package var index: LogIndex
   package var term: Term
   package var confState: ConfState
+
+  package init(index: LogIndex, term: Term, confState: ConfState) {
+    self.index = index
+    self.term = term
+    self.confState = confState
+  }
 }
 
 /// What the outside may know of a replica at one moment.
@@ -80,6 +93,10 @@ package struct ReplicaStatus: Sendable, Equatable {
 
   /// Whether this member gets entries and does not count.
   package var isLearner = false
+
+  /// Whether this member's data was found to differ from the others': it must not be read here. A
+  /// member that is alone has nobody whom to read from instead.
+  package var isCorrupt = false
 
   package init() {}
 }

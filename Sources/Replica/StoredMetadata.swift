@@ -1,7 +1,7 @@
 import Base
 package import Log
 package import Membership
-import Proto
+package import Proto
 import Raft
 package import Storage
 
@@ -15,6 +15,10 @@ package struct StoredMetadata: Sendable {
   package static let membersKey = "replica.members"
   /// Where `AuthState.encoded()` is, once there ever was a user or role.
   package static let authKey = "replica.auth"
+
+  /// In a snapshot that was received: its mark. While the applied index is still the same, the log may
+  /// not know of the snapshot yet; see `Recovery`.
+  package static let installKey = "replica.install"
 
   package init(applied: LogMark, members: MemberTable) {
     self.applied = applied
@@ -67,7 +71,7 @@ extension LogMark {
     return message.encoded()
   }
 
-  init(decoding bytes: [UInt8]) throws(DecodeError) {
+  package init(decoding bytes: [UInt8]) throws(DecodeError) {
     let message = try Raftpb.SnapshotMetadata(decoding: bytes)
     index = LogIndex(message.index)
     term = Term(message.term)

@@ -19,66 +19,110 @@ extension LMDBStorage {
   /// they are.) Then the new file is renamed over the old one. Whenever the process ends, the path
   /// leads to the old file or to the complete new one; a leftover is removed when the store is
   /// opened. Readers move over at their next `begin`. Runs on the caller's thread and takes as long
-  /// as copying does; excludes copies and installs (R7, R12).
+  /// as copying does; excludes copies and installs (R7, R12), and gives up when an install waits.
   package func defragment(isCancelled: () -> Bool) throws(StorageError) {
     try maintenance.withLock { _ throws(StorageError) in
-      let copyPath = Self.copyPath(of: path)
-      unlink(copyPath)
-      writing.withLock { $0.deletedSinceCopy = [] }
-      defer { writing.withLock { $0.deletedSinceCopy = nil } }
-      var replaced = false
-      defer { if !replaced { unlink(copyPath) } }
-      let copy = try LMDBEnvironment(
-        path: copyPath,
-        mapBytes: max(options.mapBytes, 2 * bytesOnDisk),
-        readersMax: options.readersMax
-      )
-      for round in 0..<Self.catchUpRoundsMax {
-        let source = try use().0
-        defer { source.uses.subtract(1, ordering: .releasing) }
-        let bytes = try catchUp(copy, with: source, isCancelled: isCancelled)
-        if round == 0 { options.atStep?(.copied) }
-        if bytes < Self.catchUpBytesMax { break }
+      try replacing.withLock { _ throws(StorageError) in
+        try rewrite(isCancelled: { isCancelled() || waitingInstalls.load(ordering: .relaxed) > 0 })
       }
-      options.atStep?(.caughtUp)
-      try writing.withLock { writing throws(StorageError) in
-        guard let source = writing.environment else {
-          throw StorageError(lmdb: MDB_PANIC, during: "defragmenting", path: path)
-        }
-        _ = try catchUp(copy, with: source)
-        try finish(copy, with: source, deleted: writing.deletedSinceCopy ?? [])
-        options.atStep?(.synced)
-        try replace(&writing, with: copy, at: copyPath)
-        replaced = true
-        try syncName(&writing)
-      }
-      options.atStep?(.swapped)
-      writing.withLock { closeRetired(&$0) }
     }
   }
 
-  package func install(from newPath: String) throws(StorageError) {
-    try maintenance.withLock { _ throws(StorageError) in
-      guard try !LMDBHeader.check(path: newPath) else {
-        throw .notAStore(path: newPath, reason: "no such file, or an empty one")
+  private func rewrite(isCancelled: () -> Bool) throws(StorageError) {
+    let copyPath = Self.copyPath(of: path)
+    unlink(copyPath)
+    writing.withLock { $0.deletedSinceCopy = [] }
+    defer { writing.withLock { $0.deletedSinceCopy = nil } }
+    var replaced = false
+    defer { if !replaced { unlink(copyPath) } }
+    let copy = try LMDBEnvironment(
+      path: copyPath,
+      mapBytes: max(options.mapBytes, 2 * bytesOnDisk),
+      readersMax: options.readersMax
+    )
+    for round in 0..<Self.catchUpRoundsMax {
+      let source = try use().0
+      defer { source.uses.subtract(1, ordering: .releasing) }
+      let bytes = try catchUp(copy, with: source, isCancelled: isCancelled)
+      if round == 0 { options.atStep?(.copied) }
+      if bytes < Self.catchUpBytesMax { break }
+    }
+    options.atStep?(.caughtUp)
+    try writing.withLock { writing throws(StorageError) in
+      guard let source = writing.environment else {
+        throw StorageError(lmdb: MDB_PANIC, during: "defragmenting", path: path)
       }
-      try LMDBStructure.check(path: newPath)
-      let environment = try LMDBEnvironment(
-        path: newPath,
-        mapBytes: options.mapBytes,
-        readersMax: options.readersMax
-      )
-      let status = mdb_env_sync(environment.handle, 1)
-      guard status == 0 else {
-        throw StorageError(lmdb: status, during: "syncing \(newPath)", path: newPath)
+      _ = try catchUp(copy, with: source)
+      try finish(copy, with: source, deleted: writing.deletedSinceCopy ?? [])
+      options.atStep?(.synced)
+      try replace(&writing, with: copy, at: copyPath)
+      replaced = true
+      try syncName(&writing)
+    }
+    options.atStep?(.swapped)
+    writing.withLock { closeRetired(&$0) }
+  }
+
+  /// Checks every page of a copy that came from elsewhere, before anything opens it. Throws
+  /// `notAStore` or `corrupt`.
+  package static func check(copyAt path: String) throws(StorageError) {
+    guard try !LMDBHeader.check(path: path) else {
+      throw .notAStore(path: path, reason: "no such file, or an empty one")
+    }
+    try LMDBStructure.check(path: path)
+  }
+
+  package func prepareInstall(from newPath: String) throws(StorageError) {
+    let environment = try openCopy(newPath)
+    prepared.withLock { $0 = PreparedCopy(path: newPath, environment: environment) }
+  }
+
+  package func abandonInstall() {
+    prepared.withLock { $0 = nil }
+  }
+
+  /// Opens a checked copy and makes its content durable.
+  private func openCopy(_ newPath: String) throws(StorageError) -> LMDBEnvironment {
+    let environment = try LMDBEnvironment(
+      path: newPath,
+      mapBytes: options.mapBytes,
+      readersMax: options.readersMax
+    )
+    let status = mdb_env_sync(environment.handle, 1)
+    guard status == 0 else {
+      throw StorageError(lmdb: status, during: "syncing \(newPath)", path: newPath)
+    }
+    return environment
+  }
+
+  package func install(from newPath: String) throws(StorageError) {
+    waitingInstalls.add(1, ordering: .relaxed)
+    defer { waitingInstalls.subtract(1, ordering: .relaxed) }
+    try replacing.withLock { _ throws(StorageError) in
+      let environment: LMDBEnvironment
+      if let opened = takePrepared(newPath) {
+        environment = opened
+      } else {
+        try Self.check(copyAt: newPath)
+        environment = try openCopy(newPath)
       }
       options.atStep?(.synced)
       try writing.withLock { writing throws(StorageError) in
         try replace(&writing, with: environment, at: newPath)
-        try syncName(&writing)
       }
-      options.atStep?(.swapped)
-      writing.withLock { closeRetired(&$0) }
+    }
+  }
+
+  package func syncInstall() throws(StorageError) {
+    try writing.withLock { writing throws(StorageError) in try syncName(&writing) }
+    options.atStep?(.swapped)
+    writing.withLock { closeRetired(&$0) }
+  }
+
+  private func takePrepared(_ path: String) -> LMDBEnvironment? {
+    prepared.withLock { prepared in
+      defer { prepared = nil }
+      return prepared?.path == path ? prepared?.environment : nil
     }
   }
 

@@ -6,7 +6,7 @@ import Synchronization
 /// The `RevisionStorage` of production: one LMDB file.
 ///
 /// Commits sync twice (pages, then the header), so a crash leaves the state before or after, never
-/// between. Locks are taken in this order: `maintenance`, `writing`, `slots`, `current`.
+/// between. Locks are taken in this order: `maintenance`, `replacing`, `writing`, `slots`, `current`.
 package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   /// The steps of maintenance at which a test can end the process.
   package enum Step: CaseIterable, Sendable {
@@ -45,6 +45,11 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     case failed(StorageError)
   }
 
+  struct PreparedCopy {
+    var path: String
+    var environment: LMDBEnvironment
+  }
+
   struct Writing {
     var environment: LMDBEnvironment?
     /// Replaced environments that readers may still use.
@@ -61,7 +66,14 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   let options: Options
   private let owner: Int32
   let generation = Atomic<UInt64>(1)
+  /// Held while a copy or a defragmentation is made.
   let maintenance = Mutex<Void>(())
+  /// Held by what replaces the file (R12), from the beginning of a defragmentation to its end.
+  let replacing = Mutex<Void>(())
+  /// How many installs wait: a defragmentation gives up for them.
+  let waitingInstalls = Atomic<Int>(0)
+  /// A copy that is open and checked, to be installed.
+  let prepared = Mutex<PreparedCopy?>(nil)
   let writing: Mutex<Writing>
   let slots = Mutex<[LMDBReadSlot]>([])
   let current: Mutex<Current>
@@ -107,6 +119,7 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
       writing.environment = nil
       writing.retired = []
     }
+    prepared.withLock { $0 = nil }
     current.withLock { $0 = .failed(.io(during: "use", code: EBADF, reason: "it is closed")) }
     Glibc.close(owner)
   }
@@ -139,6 +152,9 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     slots.withLock { $0.append(slot) }
     return LMDBReader(self, slot)
   }
+
+  /// Whether an install waits for a defragmentation to give up. Any thread.
+  package var hasWaitingInstall: Bool { waitingInstalls.load(ordering: .relaxed) > 0 }
 
   /// How many reads are under way. Any thread.
   package var openReads: Int {

@@ -68,8 +68,20 @@ package protocol RevisionStorage: AnyObject, Sendable {
   /// nothing changed, when `isCancelled` says so before the new file is complete.
   func defragment(isCancelled: () -> Bool) throws(StorageError)
 
-  /// Replaces all content with that of the copy at `path`, which is checked first and consumed.
+  /// Opens the copy at `path`, whose structure was checked, so that `install` of it has little left to
+  /// do. Beside readers and commits, and as often as one likes; only the last one is kept.
+  func prepareInstall(from path: String) throws(StorageError)
+
+  /// Lets go of the copy that was prepared and is not going to be installed.
+  func abandonInstall()
+
+  /// Replaces all content with that of the copy at `path`, which is consumed. Unless it was prepared
+  /// it is checked first. A defragmentation under way is given up for it. When it throws nothing has
+  /// changed. It is certain to outlive a crash once `syncInstall` has returned.
   func install(from path: String) throws(StorageError)
+
+  /// Makes the last install durable. May be called again when it throws; commits wait for it.
+  func syncInstall() throws(StorageError)
 
   /// Gives the pages that reading mapped back to the system; later reads fetch them again.
   func dropResidentPages()
@@ -83,6 +95,12 @@ extension ChangeRevision {
 }
 
 extension RevisionStorage {
+  package func prepareInstall(from path: String) throws(StorageError) {}
+
+  package func abandonInstall() {}
+
+  package func syncInstall() throws(StorageError) {}
+
   /// Rewrites the file without its holes while readers and commits go on.
   package func defragment() throws(StorageError) {
     try defragment(isCancelled: { false })

@@ -191,27 +191,44 @@ package final class TieredStorage: @unchecked Sendable {
     try base.forEachMetadata(prefix: prefix, visit)
   }
 
-  /// Replaces everything, memtables included, with the copy at `path`. Writer only.
+  /// Replaces everything, memtables included, with the copy at `path`. Writer only. `exclusively`
+  /// calls its argument, which does the replacing, once, with whatever lock readers need to see old
+  /// or new and no mixture.
   ///
   /// Jobs that are not finished become void, waiting deletions are forgotten. A reader in use keeps
   /// what it has pinned; a revision of the old state that it has not looked up yet may be gone.
-  package func install(from path: String) throws(StorageError) {
+  package func install(
+    from path: String,
+    exclusively: (_ replace: () throws(StorageError) -> Void) throws(StorageError) -> Void
+  ) throws(StorageError) {
     try commits.withLock { commitInstalls throws(StorageError) in
-      try base.install(from: path)
-      commitInstalls += 1
-      installs = commitInstalls
-      let fresh = Memtable(pool: pool)
-      active = fresh
-      lastAppended = nil
-      shared.withLock { shared in
-        shared.list = TableList([fresh])
-        shared.jobs = []
-        shared.unsealed = []
-        shared.ready = []
+      try exclusively { () throws(StorageError) in
+        try base.install(from: path)
+        commitInstalls += 1
+        installs = commitInstalls
+        forgetMemtables()
       }
-      sealedByteCount.store(0, ordering: .relaxed)
-      noteUsage { $0 = Usage(flushed: base.bytesInUse) }
+      try base.syncInstall()
     }
+  }
+
+  /// The same for a caller whose readers are elsewhere.
+  package func install(from path: String) throws(StorageError) {
+    try install(from: path) { replace throws(StorageError) in try replace() }
+  }
+
+  private func forgetMemtables() {
+    let fresh = Memtable(pool: pool)
+    active = fresh
+    lastAppended = nil
+    shared.withLock { shared in
+      shared.list = TableList([fresh])
+      shared.jobs = []
+      shared.unsealed = []
+      shared.ready = []
+    }
+    sealedByteCount.store(0, ordering: .relaxed)
+    noteUsage { $0 = Usage(flushed: base.bytesInUse) }
   }
 
   /// A reader for one thread at a time. Any thread.

@@ -248,13 +248,20 @@ final class RequestLoop: @unchecked Sendable {
 
   // MARK: Reads
 
-  /// Asks whether a call's user may do what `permits` looks at; always when authentication is off.
+  /// Asks whether a call's user may do what `permits` looks at; always when authentication is off,
+  /// and never once this member's data was found to differ from the others'.
   /// Returns the stamp of the state that said so, for the check after the read; nil, and the call is
   /// ended, when the answer is no.
   @inline(__always)
   func admit(_ call: ServerCall, _ permits: (UserAccess) -> Bool) -> PublishedAuth.Stamp? {
+    if shared.status.isCorrupt { return refuseAsCorrupt(call) }
     let stamp = shared.auth.stamp
     return stamp.isEnabled ? admitChecked(call, permits) : stamp
+  }
+
+  private func refuseAsCorrupt(_ call: ServerCall) -> PublishedAuth.Stamp? {
+    call.finish(RPCStatus(.corrupt))
+    return nil
   }
 
   private func admitChecked(

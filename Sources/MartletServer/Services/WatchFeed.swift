@@ -43,6 +43,12 @@ final class WatchFeed: Sendable {
     }
   }
 
+  /// Tells the watches of `loop` that they have to look into the store. On the replica's thread.
+  func loseTouch(_ loop: RequestLoop) {
+    guard isWanted.load(ordering: .sequentiallyConsistent) else { return }
+    postNotice(loop)
+  }
+
   private func postNotice(_ loop: RequestLoop) {
     guard !isNoticeUnderWay.exchange(true, ordering: .sequentiallyConsistent) else { return }
     eventLoop.execute {

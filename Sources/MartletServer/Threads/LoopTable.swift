@@ -31,6 +31,11 @@ final class LoopTable: Sendable {
     for loop in all { loop.watchFeed.post(events, to: loop) }
   }
 
+  /// Tells the watches of all loops that events were left out.
+  func loseTouch() {
+    for loop in all { loop.watchFeed.loseTouch(loop) }
+  }
+
   /// Has all event loops end the streams that do not end by themselves.
   func endWatches() {
     for loop in all { loop.eventLoop.execute { loop.watches?.endAll() } }

@@ -15,6 +15,7 @@ final class PublishedStatus: Sendable {
   private let hindrance = Atomic<Bool>(false)
   private let learner = Atomic<Bool>(false)
   private let leaderSinceNanoseconds = Atomic<UInt64>(0)
+  private let corrupt = Atomic<Bool>(false)
 
   init(members: MemberTable) {
     self.members = Mutex(members)
@@ -40,6 +41,9 @@ final class PublishedStatus: Sendable {
     MonotonicTime(nanoseconds: leaderSinceNanoseconds.load(ordering: .relaxed))
   }
 
+  /// See `ReplicaStatus.isCorrupt`.
+  var isCorrupt: Bool { corrupt.load(ordering: .relaxed) }
+
   var current: ReplicaStatus { status.withLock { $0 } }
 
   var memberList: MemberTable { members.withLock { $0 } }
@@ -63,6 +67,7 @@ final class PublishedStatus: Sendable {
     hindrance.store(new.isLearner || new.leader == .none, ordering: .relaxed)
     term.store(new.term.rawValue, ordering: .relaxed)
     leader.store(new.leader != .none, ordering: .relaxed)
+    corrupt.store(new.isCorrupt, ordering: .relaxed)
     localReads.store(new.readsAreLocal, ordering: .releasing)
   }
 

@@ -39,6 +39,11 @@ final class ReplicaThread: Sendable {
     /// Flush whatever is in memory, and call back, on the housekeeper's thread, once nothing of it
     /// is left there.
     case flushAll(@Sendable (Result<Void, FlushError>) -> Void)
+    /// The leader's snapshot, received and read, and what the leader said of it. Called back with
+    /// whether it is going to be installed; the file is the sender's to remove if not.
+    case snapshot(ReceivedSnapshot, Raft.Message, @Sendable (Bool) -> Void)
+    /// Looks at the replica between two turns; there is none when it has stopped.
+    case look(@Sendable (ReplicaMachine?) -> Void)
     case stop
   }
 
@@ -54,6 +59,8 @@ final class ReplicaThread: Sendable {
     var answers: @Sendable (_ loop: Int, ByteBlock) -> Void
     /// Events of what was applied, before the answers to it.
     var events: @Sendable (EventBlock) -> Void
+    /// A snapshot took the place of the store's content, and of the events that led to it.
+    var installed: @Sendable () -> Void
     var reads: @Sendable (_ ready: [UInt64], _ lost: [UInt64]) -> Void
     /// What became of proposals without an answer; after the answers of the same turn.
     var proposals:
@@ -111,6 +118,19 @@ final class ReplicaThread: Sendable {
     mailbox.post(.stop)
     thread.join()
     mailbox.close()
+    var rest: [Input] = []
+    mailbox.takeAll(into: &rest)
+    for input in rest { Self.refuse(input) }
+  }
+
+  /// Nobody may wait for an answer to what came too late.
+  private static func refuse(_ input: Input) {
+    switch input {
+    case .snapshot(_, _, let completion): completion(false)
+    case .look(let body): body(nil)
+    case .flushAll(let completion): completion(.failure(.stopped))
+    default: break
+    }
   }
 }
 
@@ -220,7 +240,11 @@ private final class ReplicaLoop: @unchecked Sendable {
     case .unreachable(let peer):
       machine.peerUnreachable(peer)
     case .snapshotSent(let peer, let isDelivered):
-      machine.snapshotSent(to: peer, isDelivered: isDelivered)
+      machine.reportSnapshot(peer, success: isDelivered)
+    case .snapshot(let snapshot, let message, let completion):
+      completion((try? machine.receive(snapshot, by: message)) ?? false)
+    case .look(let body):
+      body(machine)
     case .flushAll(let completion):
       flushWaiters.append(completion)
     case .stop:
@@ -286,6 +310,16 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
   }
 
+  private func noteInstalled(_ mark: LogMark) {
+    logger.notice(
+      "the leader's snapshot is installed",
+      metadata: [
+        "index": "\(mark.index)", "term": "\(mark.term)", "revision": "\(machine.revision)",
+      ]
+    )
+    outlets.installed()
+  }
+
   /// A write of no more than this is made on this thread.
   private static let inlineWriteBytesMax = 16 << 10
 
@@ -319,6 +353,10 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
     if let mark = output.release { logWriter.post(.release(mark)) }
     if let flush = output.flush { housekeeper.post(.flush(flush)) }
+    if let mark = output.installed { noteInstalled(mark) }
+    if let failure = output.failure {
+      outlets.fatal("a snapshot could not be installed: \(failure)")
+    }
     if output.hasCompaction { housekeeper.post(.compact) }
     if !output.readyReads.isEmpty || !output.lostReads.isEmpty {
       currency.answer(ready: output.readyReads, lost: output.lostReads)

@@ -1,17 +1,20 @@
 import Base
-import Storage
+package import Storage
 
-/// Rebuilds the index from what is stored.
-enum StoreRestorer {
-  struct Restored {
-    var index: KeyIndex
-    var state: StoredState
-  }
+/// What a store has in memory beside its memtables, rebuilt from what is stored.
+package final class StoreContent: Sendable {
+  // Safe to share: whoever made it hands it on and does not look at it again.
+  nonisolated(unsafe) let index: KeyIndex
+  let state: StoredState
 
-  static func restore(
-    from storage: TieredStorage,
-    _ leases: (any LeaseTable)?
-  ) throws(StorageError) -> Restored {
+  /// Reads everything in `storage`, and tells `leases`, which must know its leases already, the keys
+  /// that hang on them.
+  ///
+  /// - Throws: `StorageError` when reading fails, `.corrupt` included.
+  package init(
+    reading storage: any RevisionStorage,
+    leases: (any LeaseTable)?
+  ) throws(StorageError) {
     let index = KeyIndex()
     var state = StoredState()
     if let bytes = try storage.metadata(StoredState.key) {
@@ -21,7 +24,7 @@ enum StoreRestorer {
       state = decoded
     }
     var isDamaged = false
-    try storage.base.scanAll { revision, isTombstone, encoded in
+    try storage.scanAll { revision, isTombstone, encoded in
       guard let pair = KeyValueBytes(encoded), revision.main <= state.current,
         let sub = UInt32(exactly: revision.sub)
       else {
@@ -44,6 +47,7 @@ enum StoreRestorer {
       return true
     }
     if isDamaged { throw .corrupt(path: "", reason: "a stored pair does not read back") }
-    return Restored(index: index, state: state)
+    self.index = index
+    self.state = state
   }
 }

@@ -1,0 +1,193 @@
+import Base
+import Logging
+import Membership
+import Peer
+import Proto
+import RPC
+import Raft
+import Replica
+
+/// Compares, while this member leads, the rolling hash of its state with the other members', at
+/// equal applied indexes; whose data differs gets the alarm CORRUPT by the log.
+///
+/// Always on (P4): an index that cannot be compared is no success. What is not known of a member for
+/// long is logged.
+final class HashChecker: Sendable {
+  private let member: MemberContext
+  private let task: Task<Void, Never>
+
+  /// How often the members are asked.
+  private static let interval = Duration.milliseconds(500)
+  private static let callTimeout = Duration.seconds(2)
+  /// After how many rounds without a comparison a member is mentioned in the log.
+  private static let silentRoundsMax = 120
+
+  init(_ member: MemberContext) {
+    self.member = member
+    task = Task.detached { [member] in
+      var round = HashRound(member: member)
+      while !Task.isCancelled {
+        try? await Task.sleep(for: Self.interval)
+        guard member.status.current.role == .leader else {
+          round.forget()
+          continue
+        }
+        await round.run(timeout: Self.callTimeout, silentRoundsMax: Self.silentRoundsMax)
+      }
+    }
+  }
+
+  func stop() async {
+    task.cancel()
+    await task.value
+  }
+
+  /// The answer to a peer's question: the hash at the index it asks for, or the newest.
+  static func answer(
+    _ request: Martletpb.HashAtIndexRequest,
+    _ mailbox: Mailbox<ReplicaThread.Input>
+  ) async throws(RPCStatus) -> Martletpb.HashAtIndexResponse {
+    let index = LogIndex(request.index)
+    guard let found = await ReplicaThread.hash(at: index, { mailbox.post($0) }) else {
+      throw .unavailable("the member stops")
+    }
+    return Martletpb.HashAtIndexResponse(
+      index: found.hash.index.rawValue,
+      hash: found.hash.hash,
+      isKnown: found.isKnown
+    )
+  }
+}
+
+/// What the checker remembers from round to round.
+private struct HashRound {
+  let member: MemberContext
+  /// Rounds in which nothing could be compared with a member.
+  private var silent: [MemberID: Int] = [:]
+
+  init(member: MemberContext) {
+    self.member = member
+  }
+
+  mutating func forget() {
+    silent = [:]
+  }
+
+  mutating func run(timeout: Duration, silentRoundsMax: Int) async {
+    let others = member.status.memberList.members.map(\.id).filter { $0 != member.memberID }
+    for other in others {
+      guard let comparison = await compare(other, timeout) else {
+        let rounds = silent[other, default: 0] + 1
+        silent[other] = rounds
+        if rounds % silentRoundsMax == 0 {
+          member.logger.warning(
+            "a member's data could not be compared for a while",
+            metadata: ["member": "\(other)", "rounds": "\(rounds)"]
+          )
+        }
+        continue
+      }
+      silent[other] = 0
+      guard comparison.own != comparison.theirs else { continue }
+      await decide(at: comparison.index, between: others, timeout)
+    }
+  }
+
+  /// The hashes of a member and of this one at some index that both know; nil when there is none now,
+  /// or the member does not answer.
+  private func compare(
+    _ other: MemberID,
+    _ timeout: Duration
+  ) async -> (index: LogIndex, own: UInt64, theirs: UInt64)? {
+    // The member is asked first: this one leads, so it is likely to be as far.
+    guard let theirs = await ask(other, at: .zero, timeout) else { return nil }
+    guard let own = await member.replica.hash(at: theirs.index) else { return nil }
+    if own.isKnown { return (theirs.index, own.hash.hash, theirs.hash) }
+    let index = ReplicaMachine.commonIndex(notAbove: min(theirs.index, own.hash.index))
+    guard let mine = await member.replica.hash(at: index), mine.isKnown,
+      let again = await ask(other, at: index, timeout), again.index == index
+    else { return nil }
+    return (index, mine.hash.hash, again.hash)
+  }
+
+  private func ask(_ other: MemberID, at index: LogIndex, _ timeout: Duration) async -> StateHash? {
+    let request = Martletpb.HashAtIndexRequest(index: index.rawValue)
+    do throws(RPCError) {
+      let answer = try await member.peers.call(other, timeout: timeout) {
+        peer,
+        options throws(RPCError) in
+        try await peer.hashAtIndex(request, options: options)
+      }
+      return StateHash(index: LogIndex(answer.index), hash: answer.hash)
+    } catch {
+      return nil
+    }
+  }
+
+  /// A member differs: asks all at the same index, and raises the alarm for who is alone.
+  private func decide(
+    at index: LogIndex,
+    between others: [MemberID],
+    _ timeout: Duration
+  ) async {
+    guard let own = await member.replica.hash(at: index), own.isKnown else { return }
+    var hashes = [(member: member.memberID, hash: own.hash.hash)]
+    for other in others {
+      if let answer = await ask(other, at: index, timeout), answer.index == index {
+        hashes.append((other, answer.hash))
+      }
+    }
+    let verdict = HashComparison(
+      hashes,
+      leader: member.memberID,
+      memberCount: others.count + 1
+    )
+    for suspect in verdict.suspects {
+      let alarm = AlarmTable.Alarm(suspect, .corrupt)
+      guard !member.status.alarms.contains(alarm) else { continue }
+      member.logger.critical(
+        "a member's data differs from the others': it must not serve any more",
+        metadata: [
+          "member": "\(suspect)", "index": "\(index)",
+          "decidedBy": verdict.isByMajority ? "majority" : "leader",
+          "hashes": "\(hashes.map { "\($0.member)=\(String($0.hash, radix: 16))" })",
+        ]
+      )
+      member.proposeOwn(
+        .alarm,
+        Etcdserverpb.AlarmRequest(
+          action: .activate,
+          memberID: suspect.rawValue,
+          alarm: .corrupt
+        )
+      )
+    }
+  }
+}
+
+extension ReplicaThread {
+  /// The replica's hash at an index, or the newest one when that is not known; nil when the replica
+  /// has stopped.
+  func hash(at index: LogIndex) async -> (hash: StateHash, isKnown: Bool)? {
+    await Self.hash(at: index) { post($0) }
+  }
+
+  static func hash(
+    at index: LogIndex,
+    _ post: (Input) -> Bool
+  ) async -> (hash: StateHash, isKnown: Bool)? {
+    await withCheckedContinuation { continuation in
+      let isPosted = post(
+        .look { machine in
+          guard let machine else { return continuation.resume(returning: nil) }
+          if let hash = machine.stateHash(at: index) {
+            continuation.resume(returning: (StateHash(index: index, hash: hash), true))
+          } else {
+            continuation.resume(returning: (machine.stateHash, false))
+          }
+        }
+      )
+      if !isPosted { continuation.resume(returning: nil) }
+    }
+  }
+}
