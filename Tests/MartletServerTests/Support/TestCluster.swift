@@ -105,17 +105,22 @@ final class TestCluster: Sendable {
 
   /// The member that leads, as the members that run agree.
   func leader(within seconds: Int = 30) async throws -> Int {
-    try await eventually(within: seconds, "a leader") {
-      var leaders: Set<UInt64> = []
-      var byID: [UInt64: Int] = [:]
-      for index in indexes {
-        let status = try await node(index).maintenance.status(Etcdserverpb.StatusRequest())
-        byID[status.header?.memberID ?? 0] = index
-        leaders.insert(status.leader)
-      }
-      guard leaders.count == 1, let leader = leaders.first else { return nil }
-      return byID[leader]
+    try await eventually(within: seconds, "a leader") { try await agreedLeader() }
+  }
+
+  /// The member that leads if all members that run say the same. Not inlined: the compiler of 6.3
+  /// crashes on it in a closure, in a release build.
+  @inline(never)
+  private func agreedLeader() async throws -> Int? {
+    var leaders: Set<UInt64> = []
+    var byID: [UInt64: Int] = [:]
+    for index in indexes {
+      let status = try await node(index).maintenance.status(Etcdserverpb.StatusRequest())
+      byID[status.header?.memberID ?? 0] = index
+      leaders.insert(status.leader)
     }
+    guard leaders.count == 1, let leader = leaders.first else { return nil }
+    return byID[leader]
   }
 
   /// Waits until a member's own state has the pair.
@@ -139,6 +144,7 @@ final class TestCluster: Sendable {
 }
 
 /// Asks again and again until there is an answer.
+@inline(never)
 func eventually<Value>(
   within seconds: Int,
   _ what: String,
