@@ -108,19 +108,31 @@ final class TestCluster: Sendable {
     try await eventually(within: seconds, "a leader") { try await agreedLeader() }
   }
 
-  /// The member that leads if all members that run say the same. Not inlined: the compiler of 6.3
-  /// crashes on it in a closure, in a release build.
-  @inline(never)
+  /// The member that leads if all members that run say the same.
   private func agreedLeader() async throws -> Int? {
-    var leaders: Set<UInt64> = []
-    var byID: [UInt64: Int] = [:]
-    for index in indexes {
-      let status = try await node(index).maintenance.status(Etcdserverpb.StatusRequest())
-      byID[status.header?.memberID ?? 0] = index
-      leaders.insert(status.leader)
+    // In two functions: the release compiler of 6.3 crashes on them as one.
+    var reports: [LeaderReport] = []
+    for index in indexes { reports.append(try await leaderReport(of: index)) }
+    guard let leader = reports.first?.leader, reports.allSatisfy({ $0.leader == leader }) else {
+      return nil
     }
-    guard leaders.count == 1, let leader = leaders.first else { return nil }
-    return byID[leader]
+    return reports.first { $0.memberID == leader }?.index
+  }
+
+  private struct LeaderReport {
+    var index: Int
+    var memberID: UInt64
+    var leader: UInt64
+  }
+
+  @inline(never)
+  private func leaderReport(of index: Int) async throws -> LeaderReport {
+    let status = try await node(index).maintenance.status(Etcdserverpb.StatusRequest())
+    return LeaderReport(
+      index: index,
+      memberID: status.header?.memberID ?? 0,
+      leader: status.leader
+    )
   }
 
   /// Waits until a member's own state has the pair.
