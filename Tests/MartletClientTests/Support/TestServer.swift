@@ -199,8 +199,21 @@ enum EtcdProcess {
       kill(-process, SIGKILL)
       waitpid(process, nil, 0)
     }
+    try await waitUntilListening(client)
     try await body("127.0.0.1:\(client)")
     withExtendedLifetime(folder) {}
+  }
+
+  /// What writes to a server that does not listen yet through a proxy learns nothing of its outcome.
+  private static func waitUntilListening(_ port: Int) async throws {
+    let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    try await eventually {
+      guard let channel = try? await bootstrap.connect(host: "127.0.0.1", port: port).get() else {
+        return false
+      }
+      try await channel.close()
+      return true
+    }
   }
 
   /// Starts a process that leads a group of its own, with no signals blocked and no output.
@@ -211,6 +224,8 @@ enum EtcdProcess {
     for descriptor in 0...2 as ClosedRange<Int32> {
       posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
     }
+    // A socket of another test would stay open in the child: its port would go on to accept.
+    posix_spawn_file_actions_addclosefrom_np(&actions, 3)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }

@@ -88,6 +88,26 @@ struct ErrorTableTests {
     Row(.invalidAuthToken, .unauthenticated, "etcdserver: invalid auth token"),
     Row(.invalidAuthManagement, .invalidArgument, "etcdserver: invalid auth management"),
     Row(.oldAuthRevision, .invalidArgument, "etcdserver: revision of auth store is old"),
+    Row(.memberIDExists, .failedPrecondition, "etcdserver: member ID already exist"),
+    Row(.peerURLExists, .failedPrecondition, "etcdserver: Peer URLs already exists"),
+    Row(
+      .notEnoughStarted,
+      .failedPrecondition,
+      "etcdserver: re-configuration failed due to not enough started members"
+    ),
+    Row(.badMemberURLs, .invalidArgument, "etcdserver: given member URLs are invalid"),
+    Row(.notLearner, .failedPrecondition, "etcdserver: can only promote a learner member"),
+    Row(
+      .learnerNotReady,
+      .failedPrecondition,
+      "etcdserver: can only promote a learner member which is in sync with leader"
+    ),
+    Row(
+      .tooManyLearners,
+      .failedPrecondition,
+      "etcdserver: too many learner members in cluster"
+    ),
+    Row(.unhealthy, .unavailable, "etcdserver: unhealthy cluster"),
     Row(
       .timeoutLeaderFailure,
       .unavailable,
