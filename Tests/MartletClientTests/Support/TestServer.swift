@@ -216,6 +216,16 @@ enum EtcdProcess {
     }
   }
 
+  /// Runs its arguments without the sockets of other tests: a port would go on to accept as long as
+  /// the child has it.
+  private static let closeInherited = """
+    for file in /proc/self/fd/*; do
+      number=${file##*/}
+      if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
+    done
+    exec "$@"
+    """
+
   /// Starts a process that leads a group of its own, with no signals blocked and no output.
   private static func spawn(_ arguments: [String]) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
@@ -224,8 +234,6 @@ enum EtcdProcess {
     for descriptor in 0...2 as ClosedRange<Int32> {
       posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
     }
-    // A socket of another test would stay open in the child: its port would go on to accept.
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -234,11 +242,12 @@ enum EtcdProcess {
     posix_spawnattr_setsigmask(&attributes, &signals)
     let flags = POSIX_SPAWN_SETPGROUP | Int32(POSIX_SPAWN_SETSIGMASK)
     posix_spawnattr_setflags(&attributes, Int16(flags))
-    var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+    let command = ["/bin/bash", "-c", closeInherited, "bash"] + arguments
+    var words: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) }
     defer { for word in words { free(word) } }
     words.append(nil)
     var process: pid_t = 0
-    let code = posix_spawn(&process, arguments[0], &actions, &attributes, words, environ)
+    let code = posix_spawn(&process, command[0], &actions, &attributes, words, environ)
     try #require(code == 0, "posix_spawn: \(code)")
     return process
   }
