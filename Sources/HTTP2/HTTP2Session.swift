@@ -134,7 +134,9 @@ package final class HTTP2Session {
   /// Writes outgoing frames into `target` and returns how many bytes they take. 0 with
   /// `hasMoreOutput` means that `target` is too small: 17 KiB always suffice.
   package func produce(into target: UnsafeMutableRawBufferPointer, now: NIODeadline) -> Int {
-    guard !isReceiving, !isProducing else { return 0 }
+    // A write that fails may close the session between two calls: what nghttp2 still holds of a
+    // stream's body is gone by then.
+    guard !isReceiving, !isProducing, !isClosedReported else { return 0 }
     self.now = now
     isProducing = true
     isDirty = false
@@ -214,6 +216,8 @@ package final class HTTP2Session {
     freeStreams = nil
     freeStreamCount = 0
     current = nil
+    isDirty = false
+    isOutputFull = false
     delegate.connectionClosed(finalReason)
   }
 

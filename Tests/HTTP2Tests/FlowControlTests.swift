@@ -31,6 +31,23 @@ struct FlowControlTests {
     #expect(pair.server.bufferedBytes == 0)
   }
 
+  /// A write that fails between two calls of `produce` closes the session under a DATA frame that
+  /// nghttp2 has begun.
+  @Test func nothingIsProducedAfterTheEnd() throws {
+    let pair = SessionPair()
+    pair.pump()
+    let id = try #require(pair.send(Self.body(60_000)))
+    var room = [UInt8](repeating: 0, count: 20 << 10)
+    let first = room.withUnsafeMutableBytes { pair.client.produce(into: $0, now: pair.now) }
+    #expect(first > 0)
+    #expect(pair.client.hasMoreOutput)
+    pair.client.close(.finished)
+    let second = room.withUnsafeMutableBytes { pair.client.produce(into: $0, now: pair.now) }
+    #expect(second == 0)
+    #expect(!pair.client.hasMoreOutput)
+    #expect(pair.clientSide.seen[id]?.closedCodes.count == 1)
+  }
+
   @Test func slowConsumerStopsTheSender() throws {
     let pair = SessionPair(server: Self.small())
     pair.serverSide.consumesAtOnce = false
