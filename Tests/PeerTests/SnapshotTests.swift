@@ -47,7 +47,7 @@ final class MemoryReceiver: SnapshotReceiver {
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct SnapshotTests {
+@Suite(.timeLimit(.minutes(10))) struct SnapshotTests {
   static let chunkBytes = 64 << 10
 
   /// Sends `bytes` from one transport to another; returns the error, if any.

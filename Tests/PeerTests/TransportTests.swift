@@ -11,7 +11,7 @@ import Synchronization
 import Testing
 
 /// Transports that talk over real sockets.
-@Suite(.timeLimit(.minutes(1))) struct TransportTests {
+@Suite(.timeLimit(.minutes(10))) struct TransportTests {
   @Test func messagesReachTheOtherInTheirOrder() async throws {
     let folder = try SocketFolder()
     let (a, b) = (try await TestPeer.start(1, in: folder), try await TestPeer.start(2, in: folder))
@@ -205,7 +205,7 @@ import Testing
 }
 
 /// Peers that lie: calls of the service made by hand.
-@Suite(.timeLimit(.minutes(1))) struct LyingPeerTests {
+@Suite(.timeLimit(.minutes(10))) struct LyingPeerTests {
   static let group = MultiThreadedEventLoopGroup.singleton
 
   static func options(

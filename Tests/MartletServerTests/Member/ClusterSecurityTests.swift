@@ -7,7 +7,7 @@ import RPC
 import Testing
 
 /// TLS between the members of a cluster.
-@Suite(.timeLimit(.minutes(2))) struct ClusterSecurityTests {
+@Suite(.timeLimit(.minutes(10))) struct ClusterSecurityTests {
   /// Ports that nobody has at the moment, and that the system gives to nobody who lets it choose.
   static func freePorts(_ count: Int) throws -> [Int] {
     var ports: Set<Int> = []

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 
 /// What clients get from any member of a cluster of three: the request path.
-@Suite("Three members: what clients are answered", .timeLimit(.minutes(3)))
+@Suite("Three members: what clients are answered", .timeLimit(.minutes(10)))
 struct ClusterServiceTests {
   private static func quick(_: Int, _ configuration: inout ServerConfiguration) {
     configuration.heartbeatInterval = .milliseconds(100)

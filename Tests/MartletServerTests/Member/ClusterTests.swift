@@ -6,7 +6,7 @@ import RPC
 import Testing
 
 /// Members of one cluster in this process, over real sockets.
-@Suite(.timeLimit(.minutes(2))) struct ClusterTests {
+@Suite(.timeLimit(.minutes(10))) struct ClusterTests {
   @Test func threeMembersReplicate() async throws {
     try await withCluster(3) { cluster in
       for number in 0..<20 { try await cluster.put("k\(number)", "v\(number)") }

@@ -5,7 +5,7 @@ import RPC
 import Testing
 
 /// Changes of the membership of a cluster in this process.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct MembershipChangeTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct MembershipChangeTests {
   @Test("a follower takes changes, and asks the leader whether a learner is ready")
   func learnerAtAFollower() async throws {
     try await withCluster(3) { cluster in

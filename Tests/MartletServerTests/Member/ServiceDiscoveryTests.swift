@@ -60,7 +60,7 @@ private final class NameServer: ChannelInboundHandler, Sendable {
   }
 }
 
-@Suite("Discovery by DNS", .timeLimit(.minutes(1))) struct ServiceDiscoveryTests {
+@Suite("Discovery by DNS", .timeLimit(.minutes(10))) struct ServiceDiscoveryTests {
   private func withNameServer(
     _ records: [String: [(host: String, port: UInt16)]],
     _ body: (_ address: String, NameServer) async throws -> Void
