@@ -105,8 +105,11 @@ struct OpenedMember {
     guard let stored = try StoredMetadata({ try base.metadata($0) }) else {
       guard let metadata = origin.metadata else {
         throw StartError.failed(
-          "the first start of this member was interrupted before it had any data; remove "
-            + "\(directory.path) and start it again"
+          isLogNew
+            ? "the first start of this member was interrupted before it had any data; remove "
+              + "\(directory.path) and start it again"
+            : "the store's file in \(directory.databasePath) is gone, though the log in "
+              + "\(directory.logPath) was used with one"
         )
       }
       try base.commit(RevisionBatch(metadata: metadata.encoded()))

@@ -17,7 +17,9 @@ struct Bootstrap {
 
   /// What the member starts from. Throws `ConfigurationError` or `StartError`.
   func origin(for directory: DataDirectory) async throws -> MemberOrigin {
-    guard directory.identity == nil else { return .data }
+    if let identity = directory.identity {
+      return .data(founding: founding(of: identity.memberID, in: identity.clusterID))
+    }
     var source = configuration.source
     let isDiscovered = !source.discoverySRV.isEmpty
     if isDiscovered {
@@ -46,6 +48,16 @@ struct Bootstrap {
   }
 
   // MARK: Founding
+
+  /// What a member that has an identity was founded with, when the flags say so.
+  private func founding(of id: MemberID, in clusterID: ClusterID) -> MemberTable? {
+    let source = configuration.source
+    guard source.initialClusterState == .new, let (cluster, own) = try? source.founders(),
+      let table = try? MemberTable(founding: cluster, token: source.initialClusterToken),
+      table.clusterID == clusterID, table.member(named: own.name)?.id == id
+    else { return nil }
+    return table
+  }
 
   /// A founder that took part already and lost its data must not begin anew: it may have voted, and
   /// it acknowledged what others count on.
