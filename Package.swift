@@ -52,6 +52,8 @@ let package = Package(
     .executable(name: "martlet", targets: ["martlet"]),
     .executable(name: "martlet-bench", targets: ["martlet-bench"]),
     .executable(name: "martlet-sim", targets: ["martlet-sim"]),
+    .executable(name: "martletctl", targets: ["martletctl"]),
+    .executable(name: "martletutl", targets: ["martletutl"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -159,6 +161,29 @@ let package = Package(
       swiftSettings: strict
     ),
 
+    // Beside a member: a TCP gateway, a proxy of the API
+    .target(
+      name: "Gateway",
+      dependencies: ["Base", "TLS", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+    .target(
+      name: "GRPCProxy",
+      dependencies: ["Base", "Proto", "RPC", "TLS", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+
+    // What etcd leaves behind: its database file, and the way from and to it
+    .target(name: "BoltFile", dependencies: ["Base"], swiftSettings: strict),
+    .target(
+      name: "Migration",
+      dependencies: [
+        "Base", "Proto", "BoltFile", "Storage", "MVCC", "Lease", "Auth", "Membership", "Log",
+        "Replica", crypto,
+      ],
+      swiftSettings: strict
+    ),
+
     // Whole members on virtual time: for tests and martlet-sim
     .target(
       name: "Simulation",
@@ -172,7 +197,23 @@ let package = Package(
     // Executables: flags, then one call
     .executableTarget(
       name: "martlet",
-      dependencies: ["MartletServer", logging],
+      dependencies: ["MartletServer", "Gateway", "GRPCProxy", logging],
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "martletctl",
+      dependencies: [
+        "MartletClient", "Base", "Proto",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "martletutl",
+      dependencies: [
+        "Migration", "MartletServer", "Base",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: strict
     ),
     .executableTarget(
@@ -281,6 +322,29 @@ let package = Package(
     .testTarget(
       name: "MartletClientTests",
       dependencies: ["MartletClient", "MartletServer", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: ["Base", "Gateway", nioCore, nioPosix, logging],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "GRPCProxyTests",
+      dependencies: [
+        "Base", "Proto", "RPC", "GRPCProxy", "MartletServer", nioCore, nioPosix, logging,
+      ],
+      swiftSettings: strict
+    ),
+    .testTarget(name: "BoltFileTests", dependencies: ["Base", "BoltFile"], swiftSettings: strict),
+    .testTarget(
+      name: "MigrationTests",
+      dependencies: ["Base", "Proto", "BoltFile", "Storage", "MVCC", "Migration"],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "MartletctlTests",
+      dependencies: ["martletctl", "MartletClient", "Base", "Proto"],
       swiftSettings: strict
     ),
     .testTarget(

@@ -39,7 +39,16 @@ import Testing
     "Simulation": [
       "Base", "Proto", "Raft", "MVCC", "Lease", "Watch", "Membership", "Log", "Storage", "Replica",
     ],
-    "martlet": ["MartletServer", "Logging"],
+    "Gateway": ["Base", "TLS", "NIOCore", "NIOPosix", "Logging"],
+    "GRPCProxy": ["Base", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging"],
+    "BoltFile": ["Base"],
+    "Migration": [
+      "Base", "Proto", "BoltFile", "Storage", "MVCC", "Lease", "Auth", "Membership", "Log",
+      "Replica", "Crypto",
+    ],
+    "martlet": ["MartletServer", "Gateway", "GRPCProxy", "Logging"],
+    "martletctl": ["MartletClient", "Base", "Proto", "ArgumentParser"],
+    "martletutl": ["Migration", "MartletServer", "Base", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
       "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",

@@ -1,0 +1,2 @@
+/// A database file of bbolt, which etcd keeps its store in.
+package enum BoltFile {}

@@ -1,0 +1,2 @@
+/// A proxy of the v3 API in front of members.
+package enum GRPCProxy {}

@@ -1,0 +1,2 @@
+/// A TCP gateway in front of members: bytes in, bytes out.
+package enum Gateway {}
