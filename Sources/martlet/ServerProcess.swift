@@ -59,6 +59,8 @@ enum ServerProcess {
       if case .removed? = error as? StartError { isRemoval = true }
       return Failure(reason: "\(error)", isRemoval: isRemoval)
     }
+    let manager = ServiceNotifier(environment: ProcessEnvironment.variables)
+    manager.tell(.ready)
     signals.beginDraining()
     let end = await withTaskGroup(of: End?.self, returning: End?.self) { group in
       group.addTask { await signals.first().map(End.signal) }
@@ -70,6 +72,7 @@ enum ServerProcess {
     if case .signal(let number) = end {
       logger.info("a signal ends the member", metadata: ["signal": .stringConvertible(number)])
     }
+    manager.tell(.stopping)
     await member.stop()
     guard case .failed(let reason) = end else { return nil }
     logger.critical("the member failed", metadata: ["error": .string(reason)])
