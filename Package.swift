@@ -38,6 +38,7 @@ let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let metricsTestKit: Target.Dependency = .product(name: "MetricsTestKit", package: "swift-metrics")
 let inMemoryTracing: Target.Dependency = .product(
   name: "InMemoryTracing",
   package: "swift-distributed-tracing"
@@ -85,6 +86,8 @@ let package = Package(
 
     // The layers, from the ground up
     .target(name: "Base", swiftSettings: strict),
+    .target(name: "Flags", swiftSettings: strict),
+    .target(name: "Discovery", dependencies: [nioPosix], swiftSettings: strict),
     .target(name: "Proto", dependencies: ["Base", "CProto"], swiftSettings: strict),
     .target(name: "HTTP2", dependencies: ["Base", "CNghttp2", nioCore], swiftSettings: strict),
     .target(
@@ -114,6 +117,7 @@ let package = Package(
       dependencies: ["Base", crypto],
       swiftSettings: strict
     ),
+    .target(name: "MemberFiles", dependencies: ["Base", crypto], swiftSettings: strict),
     .target(name: "Lease", dependencies: ["Base", "Proto", "MVCC"], swiftSettings: strict),
     .target(name: "Auth", dependencies: ["Base", "Proto"], swiftSettings: strict),
     .target(
@@ -146,8 +150,9 @@ let package = Package(
     .target(
       name: "MartletServer",
       dependencies: [
-        "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer", "Replica", "Raft",
-        "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt",
+        "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer",
+        "Replica", "Raft", "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage",
+        "MemberFiles", "CCrypt",
         nioCore, nioPosix, logging, metrics, tracing, crypto,
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "Yams", package: "Yams"),
@@ -157,19 +162,24 @@ let package = Package(
 
     .target(
       name: "MartletClient",
-      dependencies: ["Base", "Proto", "RPC", "TLS", nioCore, nioPosix, logging],
+      dependencies: [
+        "Base", "Discovery", "Proto", "RPC", "TLS", nioCore, nioPosix, logging, metrics, tracing,
+      ],
       swiftSettings: strict
     ),
 
     // Beside a member: a TCP gateway, a proxy of the API
     .target(
       name: "Gateway",
-      dependencies: ["Base", "TLS", nioCore, nioPosix, logging],
+      dependencies: ["Flags", "Discovery", "TLS", nioCore, nioPosix, nioTLS, logging],
       swiftSettings: strict
     ),
     .target(
       name: "GRPCProxy",
-      dependencies: ["Base", "Proto", "RPC", "TLS", nioCore, nioPosix, logging],
+      dependencies: [
+        "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "Prometheus", nioCore, nioPosix,
+        logging,
+      ],
       swiftSettings: strict
     ),
 
@@ -179,7 +189,7 @@ let package = Package(
       name: "Migration",
       dependencies: [
         "Base", "Proto", "BoltFile", "Storage", "MVCC", "Lease", "Auth", "Membership", "Log",
-        "Replica", crypto,
+        "Raft", "MemberFiles", "Replica", crypto,
       ],
       swiftSettings: strict
     ),
@@ -197,7 +207,7 @@ let package = Package(
     // Executables: flags, then one call
     .executableTarget(
       name: "martlet",
-      dependencies: ["MartletServer", "Gateway", "GRPCProxy", logging],
+      dependencies: ["MartletServer", "Gateway", "GRPCProxy", nioPosix, logging],
       swiftSettings: strict
     ),
     .executableTarget(
@@ -211,7 +221,7 @@ let package = Package(
     .executableTarget(
       name: "martletutl",
       dependencies: [
-        "Migration", "MartletServer", "Base",
+        "Migration", "Base",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict
@@ -313,20 +323,24 @@ let package = Package(
     .testTarget(
       name: "MartletServerTests",
       dependencies: [
-        "Base", "Proto", "RPC", "TLS", "Peer", "Replica", "MVCC", "Lease", "Auth", "Watch",
-        "Raft", "Storage", "Membership", crypto,
-        "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing, inMemoryTracing,
+        "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "Peer", "Replica", "MVCC", "Lease",
+        "Auth", "Watch", "Raft", "Storage", "Membership", crypto,
+        "MemberFiles", "MartletServer", nioCore, nioPosix, nioSSL, logging, metrics, tracing,
+        inMemoryTracing, metricsTestKit,
       ],
       swiftSettings: strict
     ),
     .testTarget(
       name: "MartletClientTests",
-      dependencies: ["MartletClient", "MartletServer", nioCore, nioPosix, logging],
+      dependencies: [
+        "MartletClient", "MartletServer", nioCore, nioPosix, logging, metrics, tracing,
+        inMemoryTracing, metricsTestKit,
+      ],
       swiftSettings: strict
     ),
     .testTarget(
       name: "GatewayTests",
-      dependencies: ["Base", "Gateway", nioCore, nioPosix, logging],
+      dependencies: ["Flags", "Discovery", "Gateway", nioCore, nioPosix, logging],
       swiftSettings: strict
     ),
     .testTarget(
@@ -339,7 +353,10 @@ let package = Package(
     .testTarget(name: "BoltFileTests", dependencies: ["Base", "BoltFile"], swiftSettings: strict),
     .testTarget(
       name: "MigrationTests",
-      dependencies: ["Base", "Proto", "BoltFile", "Storage", "MVCC", "Migration"],
+      dependencies: [
+        "Base", "Proto", "BoltFile", "Storage", "MVCC", "Migration", "Membership", "MemberFiles",
+        "Replica", "Lease", "Auth", "Log", "Raft", crypto,
+      ],
       swiftSettings: strict
     ),
     .testTarget(

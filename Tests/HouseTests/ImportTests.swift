@@ -7,6 +7,8 @@ import Testing
   /// What each target may import, besides the modules of the toolchain.
   static let allowed: [String: Set<String>] = [
     "Base": [],
+    "Flags": [],
+    "Discovery": ["NIOPosix"],
     "Proto": ["Base", "CProto"],
     "HTTP2": ["Base", "CNghttp2", "NIOCore"],
     "RPC": [
@@ -17,6 +19,7 @@ import Testing
     "Raft": ["Base", "DequeModule"],
     "MVCC": ["Base", "Proto", "Storage", "CSupport"],
     "Membership": ["Base", "Crypto"],
+    "MemberFiles": ["Base", "Crypto"],
     "Lease": ["Base", "Proto", "MVCC"],
     "Auth": ["Base", "Proto"],
     "Watch": ["Base", "Proto", "Storage", "MVCC"],
@@ -31,24 +34,32 @@ import Testing
     "Prometheus": ["Base", "CoreMetrics"],
     "JSONGateway": ["Base", "Proto", "RPC"],
     "MartletServer": [
-      "Base", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer", "Replica", "Raft",
-      "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage", "CCrypt", "NIOCore",
-      "NIOPosix", "Logging", "CoreMetrics", "Tracing", "Crypto", "JWTKit", "Yams",
+      "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "JSONGateway", "Prometheus", "Peer",
+      "Replica", "Raft", "MVCC", "Lease", "Auth", "Watch", "Membership", "Log", "Storage",
+      "MemberFiles", "CCrypt", "NIOCore", "NIOPosix", "Logging", "CoreMetrics", "Tracing", "Crypto",
+      "JWTKit",
+      "Yams",
     ],
-    "MartletClient": ["Base", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging"],
+    "MartletClient": [
+      "Base", "Discovery", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging", "CoreMetrics",
+      "Tracing",
+    ],
     "Simulation": [
       "Base", "Proto", "Raft", "MVCC", "Lease", "Watch", "Membership", "Log", "Storage", "Replica",
     ],
-    "Gateway": ["Base", "TLS", "NIOCore", "NIOPosix", "Logging"],
-    "GRPCProxy": ["Base", "Proto", "RPC", "TLS", "NIOCore", "NIOPosix", "Logging"],
+    "Gateway": ["Flags", "Discovery", "TLS", "NIOCore", "NIOPosix", "NIOTLS", "Logging"],
+    "GRPCProxy": [
+      "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "Prometheus", "NIOCore", "NIOPosix",
+      "Logging",
+    ],
     "BoltFile": ["Base"],
     "Migration": [
       "Base", "Proto", "BoltFile", "Storage", "MVCC", "Lease", "Auth", "Membership", "Log",
-      "Replica", "Crypto",
+      "Raft", "MemberFiles", "Replica", "Crypto",
     ],
-    "martlet": ["MartletServer", "Gateway", "GRPCProxy", "Logging"],
+    "martlet": ["MartletServer", "Gateway", "GRPCProxy", "NIOPosix", "Logging"],
     "martletctl": ["MartletClient", "Base", "Proto", "ArgumentParser"],
-    "martletutl": ["Migration", "MartletServer", "Base", "ArgumentParser"],
+    "martletutl": ["Migration", "Base", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
       "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
@@ -64,7 +75,8 @@ import Testing
   /// hot path.
   static let withoutFoundation: Set<String> = [
     "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership",
-    "Lease", "Auth", "Watch", "Replica", "Simulation",
+    "Lease", "Auth", "Watch", "Replica", "Simulation", "Flags", "Discovery", "Gateway",
+    "GRPCProxy",
   ]
 
   static let root = URL(fileURLWithPath: #filePath)

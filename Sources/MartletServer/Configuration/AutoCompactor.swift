@@ -1,4 +1,5 @@
 package import Base
+import Flags
 
 /// Decides when to compact, and at which revision, as etcd's two automatic compactors do.
 ///

@@ -1,3 +1,5 @@
+import Flags
+
 /// Something to say in the log once it is open: what a setting does not do, or no longer.
 package struct ConfigurationNotice: Hashable, Sendable {
   package let message: String
@@ -154,6 +156,7 @@ struct ConfigurationLoader {
           + "listens on chosen addresses must say which ones clients can reach."
       )
     }
+    try checkBootstrap()
     if given["initial-cluster"] == nil,
       configuration.name != "default" || given["initial-advertise-peer-urls"] != nil
     {
@@ -162,6 +165,19 @@ struct ConfigurationLoader {
     }
     if configuration.maxRequestBytes > ServerConfiguration.Bound.requestBytesRecommendedMax {
       note("--max-request-bytes", "requests of more than 10 MiB slow every member down")
+    }
+  }
+
+  /// Only one way to name the founders can hold.
+  private func checkBootstrap() throws(ConfigurationError) {
+    let ways = ["initial-cluster", "discovery", "discovery-endpoints", "discovery-srv"]
+    let found = ways.filter { given[$0].map { !$0.text.isEmpty } ?? false }
+    guard found.count < 2 else {
+      throw .invalid(
+        "multiple discovery or bootstrap configuration flags are set ("
+          + found.map { "--\($0)" }.joined(separator: ", ") + "). Choose one of "
+          + ways.map { "--\($0)" }.joined(separator: ", ") + "."
+      )
     }
   }
 

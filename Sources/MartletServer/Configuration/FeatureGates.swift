@@ -1,3 +1,5 @@
+import Flags
+
 /// The switches of `--feature-gates`, by etcd's names.
 enum FeatureGates {
   static let names = [
@@ -11,7 +13,7 @@ enum FeatureGates {
     for gate in gates {
       let parts = gate.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         .map(String.init)
-      guard parts.count == 2, Flag.bool(parts[1]) != nil else {
+      guard parts.count == 2, GoValue.bool(parts[1]) != nil else {
         throw .invalid("--feature-gates: expected Name=true or Name=false, found \(gate).")
       }
       guard names.contains(parts[0]) else {

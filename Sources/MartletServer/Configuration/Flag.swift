@@ -1,3 +1,5 @@
+import Flags
+
 /// One flag of the server: the table of them is what the command line, the environment, the
 /// configuration file and `--help` go by.
 package struct Flag: Sendable {
@@ -97,25 +99,6 @@ package struct Flag: Sendable {
     default: false
     }
   }
-
-  /// Go's spellings of a bool.
-  static func bool(_ text: String) -> Bool? {
-    switch text {
-    case "1", "t", "T", "true", "TRUE", "True": true
-    case "0", "f", "F", "false", "FALSE", "False": false
-    default: nil
-    }
-  }
-
-  /// Go's spellings of an integer: decimal, or with 0x, 0o, 0b.
-  static func integer(_ text: String) -> Int? {
-    let isNegative = text.hasPrefix("-")
-    let digits = isNegative ? text.dropFirst() : text[...]
-    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] where digits.hasPrefix(prefix) {
-      return Int((isNegative ? "-" : "") + digits.dropFirst(2), radix: radix)
-    }
-    return Int(text)
-  }
 }
 
 extension Flag {
@@ -142,18 +125,18 @@ extension Flag {
       }
       configuration.initialClusterState = state
     case .bool(let slot):
-      guard let value = Self.bool(text) else { throw Mismatch("expected true or false") }
+      guard let value = GoValue.bool(text) else { throw Mismatch("expected true or false") }
       if let slot { configuration[keyPath: slot] = value }
     case .gate(let gate):
-      guard let value = Self.bool(text) else { throw Mismatch("expected true or false") }
+      guard let value = GoValue.bool(text) else { throw Mismatch("expected true or false") }
       configuration.featureGates.append("\(gate)=\(value)")
     case .integer(let slot):
-      guard let value = Self.integer(text) else { throw Mismatch("expected an integer") }
+      guard let value = GoValue.integer(text) else { throw Mismatch("expected an integer") }
       if let slot { configuration[keyPath: slot] = value }
     case .number:
       guard let value = Double(text), value.isFinite else { throw Mismatch("expected a number") }
     case .milliseconds(let slot):
-      guard let value = Self.integer(text), value >= 0, value <= Int(Int32.max) else {
+      guard let value = GoValue.integer(text), value >= 0, value <= Int(Int32.max) else {
         throw Mismatch("expected a number of milliseconds")
       }
       if let slot { configuration[keyPath: slot] = .milliseconds(value) }

@@ -6,6 +6,8 @@ enum FlagHelp {
     var lines = [
       "Usage: martlet [flags]           runs a member",
       "       martlet version           prints the version",
+      "       martlet gateway start     runs a TCP gateway to members",
+      "       martlet grpc-proxy start  runs a proxy of the API",
       "",
       "A flag has one dash or two and its value after a space or '='; a bool needs none.",
       "Each is also a variable (--data-dir is ETCD_DATA_DIR) and a key of the file given by",

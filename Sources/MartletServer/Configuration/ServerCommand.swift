@@ -9,14 +9,9 @@ package enum ServerCommand: Sendable {
   /// Reads the arguments (the program's own name not among them) and the environment, and the
   /// configuration file that they name.
   package init(arguments: [String], environment: [String: String]) {
-    switch arguments.first {
-    case "version" where arguments.count == 1:
+    if arguments == ["version"] {
       self = .print(Self.versionText)
       return
-    case "gateway", "grpc-proxy":
-      self = .fail("martlet: \(arguments[0]) is not built yet.", exitCode: 2)
-      return
-    default: break
     }
     do {
       let flags = try CommandLineFlags(arguments)

@@ -1,3 +1,5 @@
+import Flags
+
 extension ServerConfiguration {
   /// Bounds that values from outside must keep; units are in the names.
   package enum Bound {
@@ -20,6 +22,11 @@ extension ServerConfiguration {
     try Self.check(maxLearners, in: 1...Int(Int32.max), "max-learners")
     try Self.check(bcryptCost, in: 4...31, "bcrypt-cost")
     try Self.check(authTokenTTLSeconds, in: 1...Int(Int32.max), "auth-token-ttl")
+    for (flag, duration) in [
+      ("raft-read-timeout", raftReadTimeout), ("raft-write-timeout", raftWriteTimeout),
+    ] where duration <= .zero {
+      throw .invalid("--\(flag) must be more than 0 (is \(GoDuration.text(duration))).")
+    }
     let durations: [(String, Duration)] = [
       ("grpc-keepalive-min-time", grpcKeepAliveMinTime),
       ("grpc-keepalive-interval", grpcKeepAliveInterval),

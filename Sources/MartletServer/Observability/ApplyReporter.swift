@@ -1,4 +1,5 @@
 import CoreMetrics
+import Flags
 import Logging
 import Prometheus
 import Replica

@@ -1,3 +1,4 @@
+import Flags
 import Logging
 import RPC
 

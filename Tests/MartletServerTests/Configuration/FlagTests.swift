@@ -1,3 +1,4 @@
+import Flags
 import Logging
 import MartletServer
 import Testing
@@ -171,8 +172,6 @@ struct CommandLineTests {
       (["--auto-compaction-mode=x"], 2, "periodic or revision"),
       (["serve"], 1, "\"serve\" is no flag"),
       (["--name=a", "b"], 1, "\"b\" is no flag"),
-      (["gateway", "start"], 2, "not built yet"),
-      (["grpc-proxy"], 2, "not built yet"),
     ]
   )
   func refused(arguments: [String], exitCode: Int, text: String) throws {

@@ -1,3 +1,4 @@
+import Discovery
 import MartletServer
 import NIOCore
 import NIOPosix

@@ -17,7 +17,11 @@ package enum NearestName {
   }
 
   /// A sentence that begins with a space, or nothing.
-  static func hint(for word: String, among candidates: [String], prefix: String = "") -> String {
+  package static func hint(
+    for word: String,
+    among candidates: [String],
+    prefix: String = ""
+  ) -> String {
     find(word, among: candidates).map { " Did you mean \(prefix)\($0)?" } ?? ""
   }
 

@@ -2,14 +2,17 @@ import Glibc
 import NIOPosix
 
 /// Asks a name server for SRV records, by UDP over IPv4.
-enum ServiceLookup {
+package enum ServiceLookup {
   private static let port: UInt16 = 53
   private static let answerBytesMax = 4096
+  private static let resolverFileBytesMax = 64 << 10
   private static let tries = 3
   private static let patienceSeconds = 2
 
   /// The records of a name. `server` is `address:port`; empty: what the system uses.
-  static func records(
+  ///
+  /// Throws `ServiceLookupError`. Waits on a thread of NIO's pool, not on the caller's.
+  package static func records(
     of name: String,
     server: String
   ) async throws -> [ServiceRecord] {
@@ -20,12 +23,22 @@ enum ServiceLookup {
 
   /// The first name server of the system, as the resolver's file has it.
   private static func systemServer() -> String {
-    let bytes = (try? Files.read("/etc/resolv.conf", bytesMax: 64 << 10)) ?? nil
-    for line in String(decoding: bytes ?? [], as: UTF8.self).split(separator: "\n") {
+    let text = String(decoding: resolverFile(), as: UTF8.self)
+    for line in text.split(separator: "\n") {
       let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
       if words.count >= 2, words[0] == "nameserver" { return "\(words[1]):\(port)" }
     }
     return "127.0.0.1:\(port)"
+  }
+
+  /// What the resolver's file has; nothing when it cannot be read.
+  private static func resolverFile() -> [UInt8] {
+    let file = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return [] }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: resolverFileBytesMax)
+    let count = read(file, &bytes, bytes.count)
+    return Array(bytes.prefix(max(count, 0)))
   }
 
   private static func ask(

@@ -1,0 +1,51 @@
+import NIOCore
+import NIOPosix
+
+/// Connects to endpoints.
+struct Dialer: Sendable {
+  let configuration: GatewayConfiguration
+
+  /// A connection that reads nothing before it is told to; `initialize` adds its handlers.
+  func connect(
+    to endpoint: GatewayEndpoint,
+    on eventLoop: any EventLoop,
+    initialize: @escaping @Sendable (any Channel) throws -> Void
+  ) -> EventLoopFuture<any Channel> {
+    let bootstrap = ClientBootstrap(group: eventLoop)
+      .connectTimeout(configuration.connectTimeout)
+      .channelOption(.autoRead, value: false)
+      .channelOption(.allowRemoteHalfClosure, value: true)
+      .channelOption(.socketOption(.tcp_nodelay), value: 1)
+      .channelOption(.socketOption(.so_keepalive), value: 1)
+      .channelOption(.tcpOption(.keepIdle), value: configuration.keepaliveSeconds)
+      .channelOption(.tcpOption(.keepInterval), value: configuration.keepaliveSeconds)
+      .channelOption(.maxMessagesPerRead, value: 1)
+      .channelOption(.recvAllocator, value: configuration.receiveAllocator)
+      .channelOption(.writeBufferWaterMark, value: configuration.waterMark)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try initialize(channel) }
+      }
+    // A literal address needs no resolver.
+    if let address = try? SocketAddress(ipAddress: endpoint.host, port: endpoint.port) {
+      return bootstrap.connect(to: address)
+    }
+    return bootstrap.connect(host: endpoint.host, port: endpoint.port)
+  }
+}
+
+extension GatewayConfiguration {
+  private static let readBytesMin = 1 << 10
+  private static let readBytesInitial = 4 << 10
+
+  var receiveAllocator: any RecvByteBufferAllocator {
+    AdaptiveRecvByteBufferAllocator(
+      minimum: Self.readBytesMin,
+      initial: Self.readBytesInitial,
+      maximum: readBytesMax
+    )
+  }
+
+  var waterMark: ChannelOptions.Types.WriteBufferWaterMark {
+    .init(low: bufferedBytesLow, high: bufferedBytesHigh)
+  }
+}

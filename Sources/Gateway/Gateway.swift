@@ -1,2 +1,0 @@
-/// A TCP gateway in front of members: bytes in, bytes out.
-package enum Gateway {}
