@@ -24,10 +24,21 @@ def martlet_binary() -> str:
 
 
 def free_port() -> int:
-    """A port that the system chose and that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the system chose and that nobody listens on right now. Test processes that run
+    side by side never get the same one, and none gets one twice."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        # The system gives out the odd ones first.
+        if port // 2 % workers == worker and port not in _given_ports:
+            _given_ports.add(port)
+            return port
+
+
+_given_ports: set[int] = set()
 
 
 class Member:
