@@ -37,11 +37,15 @@ struct MartletSim: ParsableCommand {
   @Flag(help: "Goes on after a failure.")
   var keepGoing = false
 
+  @Option(help: "Checks the history in a file, which clients of real members wrote, instead.")
+  var checkHistory: String?
+
   func validate() throws {
     guard jobs >= 1, jobs <= 256 else { throw ValidationError("--jobs is from 1 to 256") }
   }
 
   func run() throws {
+    if let checkHistory { return try HistoryCheck.run(checkHistory) }
     let hunt = Hunt(broken: broken, printsTrace: trace, keepsGoing: keepGoing)
     if let seed {
       hunt.run(seed, isAlone: true)
