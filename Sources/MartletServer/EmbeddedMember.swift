@@ -1,4 +1,5 @@
 public import Logging
+import MemberFiles
 import NIOCore
 import NIOPosix
 import Proto

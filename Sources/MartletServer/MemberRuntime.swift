@@ -3,6 +3,7 @@ import JSONGateway
 import Log
 import Logging
 import MVCC
+import MemberFiles
 import Membership
 import NIOCore
 import NIOPosix

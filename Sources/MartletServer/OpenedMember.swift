@@ -3,6 +3,7 @@ import Lease
 import Log
 import Logging
 import MVCC
+import MemberFiles
 import Membership
 import Raft
 import Replica
@@ -19,9 +20,6 @@ struct OpenedMember {
   let log: SegmentedLog<PosixFileSystem>
   let machine: ReplicaMachine
   let identity: MemberIdentity
-
-  /// The store's file within the directory for it.
-  private static let databaseName = "store.mdb"
 
   /// `directory` is closed by the caller when this throws.
   init(
@@ -52,7 +50,7 @@ struct OpenedMember {
     var options = LMDBStorage.Options()
     if let quota = configuration.quotaBytes { options.mapBytes = max(quota * 4, options.mapBytes) }
     base = try LMDBStorage(
-      path: "\(directory.databasePath)/\(Self.databaseName)",
+      path: directory.databaseFile,
       options: options
     )
     storage = TieredStorage(over: base)

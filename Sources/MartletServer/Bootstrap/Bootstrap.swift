@@ -1,5 +1,6 @@
 import Base
 import Logging
+import MemberFiles
 import Membership
 import Peer
 import Proto

@@ -1,3 +1,4 @@
+import MemberFiles
 package import Membership
 
 /// A configuration that was checked, with its texts read: what the server is built from.

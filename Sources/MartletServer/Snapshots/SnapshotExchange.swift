@@ -1,5 +1,6 @@
 import Base
 import Logging
+import MemberFiles
 import Peer
 import Raft
 import Replica

@@ -1,6 +1,7 @@
 import Base
 import Glibc
 import MartletServer
+import MemberFiles
 import Testing
 
 @Suite("Data directory")

@@ -1,5 +1,6 @@
 import Base
 import MartletServer
+import MemberFiles
 import NIOCore
 import Proto
 import RPC

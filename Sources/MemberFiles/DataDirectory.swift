@@ -24,10 +24,15 @@ package final class DataDirectory: Sendable {
   package let logPath: String
   /// Where the store is.
   package let databasePath: String
+  /// The store's file, in the directory for it.
+  package var databaseFile: String { databasePath + "/" + Self.databaseName }
   /// Who the data belongs to; none in a new directory.
   package let identity: DirectoryIdentity?
 
   private let lock: DirectoryLock
+
+  /// The name of the store's file.
+  package static let databaseName = "store.mdb"
 
   /// Opens the directory, made with mode 0700 where it is missing, and locks it.
   package init(path: String) throws(DataDirectoryError) {
@@ -107,8 +112,8 @@ package enum DataDirectoryError: Error, Hashable, CustomStringConvertible {
     case .inUse(let path, let lockFile):
       "data directory \(path) is in use by another process (it holds the lock on \(lockFile))"
     case .belongsToEtcd(let path):
-      "\(path) is an etcd data directory (it has member/wal or member/snap); migration will come "
-        + "with martletutl. Choose another --data-dir"
+      "\(path) is an etcd data directory (it has member/wal or member/snap). Choose another "
+        + "--data-dir; `martletutl migrate import` makes one from a snapshot of etcd's"
     case .identityMissing(let path):
       "data directory \(path) is damaged: it has data, but member/IDENTITY is missing"
     case .identityDamaged(let file):
