@@ -31,7 +31,7 @@ enum ClientTarget: Sendable, CustomStringConvertible {
   > {
     switch self {
     case .address(.host(let host, let port)):
-      bootstrap.channelOption(.socketOption(.tcp_nodelay), value: 1)
+      bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1)
         .connect(host: host, port: port)
     case .address(.unix(let path)):
       bootstrap.connect(unixDomainSocketPath: path)

@@ -91,7 +91,7 @@ package final class RPCServer: Sendable {
     case .host(let host, let port):
       listener =
         try await bootstrap
-        .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+        .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
         .bind(host: host, port: port).get()
     case .unix(let path):
       listener =
