@@ -15,7 +15,7 @@ struct Dialer: Sendable {
       .connectTimeout(configuration.connectTimeout)
       .channelOption(.autoRead, value: false)
       .channelOption(.allowRemoteHalfClosure, value: true)
-      .channelOption(.socketOption(.tcp_nodelay), value: 1)
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelOption(.socketOption(.so_keepalive), value: 1)
       .channelOption(.tcpOption(.keepIdle), value: configuration.keepaliveSeconds)
       .channelOption(.tcpOption(.keepInterval), value: configuration.keepaliveSeconds)

@@ -67,7 +67,7 @@ package final class TCPGateway: Sendable {
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.autoRead, value: false)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
-      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.socketOption(.so_keepalive), value: 1)
       .childChannelOption(.tcpOption(.keepIdle), value: configuration.keepaliveSeconds)
       .childChannelOption(.tcpOption(.keepInterval), value: configuration.keepaliveSeconds)
