@@ -221,7 +221,7 @@ let package = Package(
     .executableTarget(
       name: "martletutl",
       dependencies: [
-        "Migration", "Base",
+        "Migration", "Base", "Proto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict

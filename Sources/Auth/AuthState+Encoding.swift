@@ -94,7 +94,7 @@ extension AuthState {
 }
 
 extension Authpb.User {
-  init(_ user: AuthUser) {
+  package init(_ user: AuthUser) {
     self.init()
     name = user.name
     password = user.passwordHash
@@ -104,7 +104,7 @@ extension Authpb.User {
 }
 
 extension Authpb.Role {
-  init(_ role: AuthRole) {
+  package init(_ role: AuthRole) {
     self.init()
     name = role.name
     keyPermission = role.permissions.map { Authpb.Permission($0) }

@@ -7,19 +7,19 @@ import Base
 ///     16  the compacted revision, -1 for none
 ///     24  the compaction whose revisions have all been removed, -1 for none
 ///     32  the state hash
-struct StoredState: Equatable {
-  static let key = "mvcc.state"
+package struct StoredState: Equatable, Sendable {
+  package static let key = "mvcc.state"
   private static let format: UInt64 = 1
   private static let encodedBytes = 36
 
-  var current: Int64 = 1
-  var compacted: Int64 = -1
-  var compactionFinished: Int64 = -1
+  package var current: Int64 = 1
+  package var compacted: Int64 = -1
+  package var compactionFinished: Int64 = -1
   var stateHash: UInt32 = 0
 
-  init() {}
+  package init() {}
 
-  func encoded() -> [UInt8] {
+  package func encoded() -> [UInt8] {
     var writer = ByteWriter(capacity: Self.encodedBytes)
     writer.append(integer: Self.format.littleEndian)
     writer.append(integer: current.littleEndian)
@@ -29,8 +29,18 @@ struct StoredState: Equatable {
     return [UInt8](writer.bytes)
   }
 
+  /// Raises the newest revision by `count`, and with `compacts` marks everything up to there as
+  /// compacted. Returns false, with nothing changed, when there are no such revisions.
+  package mutating func advance(by count: UInt64, compacts: Bool) -> Bool {
+    let (raised, overflows) = current.addingReportingOverflow(Int64(clamping: count))
+    guard !overflows, count < UInt64(Int64.max) else { return false }
+    current = raised
+    if compacts { compacted = raised }
+    return true
+  }
+
   /// Returns nil when the bytes are not what `encoded` makes.
-  init?(decoding bytes: [UInt8]) {
+  package init?(decoding bytes: [UInt8]) {
     guard bytes.count == Self.encodedBytes else { return nil }
     let format = bytes.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self).littleEndian }
     guard format == Self.format else { return nil }

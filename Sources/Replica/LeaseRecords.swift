@@ -1,4 +1,4 @@
-import Base
+package import Base
 package import Lease
 package import Storage
 
@@ -13,18 +13,22 @@ package import Storage
 // Only leases that changed are written at a flush. Which keys hang on them the pairs say themselves.
 
 extension LeaseRegistry {
-  static let keyPrefix = "lease."
+  package static let keyPrefix = "lease."
   private static let keyDigits = 16
 
   /// What to store for the leases that changed since the last call. Apply thread.
   func takeMetadata() -> MetadataChanges {
     var changes: MetadataChanges = []
     takeChanges { grantedAt, stored in
-      let number = String(grantedAt.rawValue, radix: 16)
-      let zeros = String(repeating: "0", count: Self.keyDigits - number.count)
-      changes.append((Self.keyPrefix + zeros + number, stored?.encoded()))
+      changes.append((Self.metadataKey(grantedAt), stored?.encoded()))
     }
     return changes
+  }
+
+  /// Where a lease is stored that the entry `grantedAt` granted.
+  package static func metadataKey(_ grantedAt: LogIndex) -> String {
+    let number = String(grantedAt.rawValue, radix: 16)
+    return keyPrefix + String(repeating: "0", count: keyDigits - number.count) + number
   }
 
   /// Adds the leases that `storage` holds. Before the store is opened, which attaches the keys.
@@ -47,7 +51,7 @@ extension LeaseRegistry {
 extension StoredLease {
   private static let recordBytes = 24
 
-  func encoded() -> [UInt8] {
+  package func encoded() -> [UInt8] {
     var writer = ByteWriter(capacity: Self.recordBytes)
     writer.append(integer: id.rawValue.littleEndian)
     writer.append(integer: grantedSeconds.littleEndian)
@@ -55,7 +59,8 @@ extension StoredLease {
     return [UInt8](writer.bytes)
   }
 
-  init?(key: Substring, _ value: UnsafeRawBufferPointer) {
+  /// Reads a record; `key` is its key without the prefix.
+  package init?(key: Substring, _ value: UnsafeRawBufferPointer) {
     guard let grantedAt = UInt64(key, radix: 16), value.count == Self.recordBytes else {
       return nil
     }

@@ -18,14 +18,28 @@ final class LMDBEnvironment: @unchecked Sendable {
   private let mapStart: UnsafeMutableRawPointer
   private let pageBytes: Int
 
-  /// Opens or makes the environment at `path`.
-  init(path: String, mapBytes: Int, readersMax: Int) throws(StorageError) {
+  /// Opens or makes the environment at `path`; one that is read-only must be there.
+  init(
+    path: String,
+    mapBytes: Int,
+    readersMax: Int,
+    isReadOnly: Bool = false
+  ) throws(StorageError) {
     let isNew = try LMDBHeader.check(path: path)
-    try Self.allocateLockFile(at: path + "-lock", readersMax: readersMax)
-    defer { unlink(path + "-lock") }
-    let opened = try Self.open(path: path, mapBytes: mapBytes, readersMax: readersMax)
+    if isReadOnly {
+      guard !isNew else { throw .notAStore(path: path, reason: "no such file, or an empty one") }
+    } else {
+      try Self.allocateLockFile(at: path + "-lock", readersMax: readersMax)
+    }
+    defer { if !isReadOnly { unlink(path + "-lock") } }
+    let opened = try Self.open(
+      path: path,
+      mapBytes: mapBytes,
+      readersMax: readersMax,
+      moreFlags: isReadOnly ? MDB_RDONLY | MDB_NOLOCK : 0
+    )
     do throws(StorageError) {
-      database = try Self.openDatabase(opened.handle, path: path)
+      database = try Self.openDatabase(opened.handle, path: path, isReadOnly: isReadOnly)
       (mapStart, pageBytes) = try Self.locateMap(opened.handle, database, path: path)
       if isNew { try FileOperation.syncDirectory(of: path) }
     } catch {
@@ -58,7 +72,8 @@ final class LMDBEnvironment: @unchecked Sendable {
   private static func open(
     path: String,
     mapBytes: Int,
-    readersMax: Int
+    readersMax: Int,
+    moreFlags: Int32
   ) throws(StorageError) -> (handle: OpaquePointer, mapBytes: Int) {
     var mapBytes = max(mapBytes, FileOperation.size(of: path) * 2, 16 << 20)
     while true {
@@ -69,7 +84,7 @@ final class LMDBEnvironment: @unchecked Sendable {
       }
       mdb_env_set_mapsize(handle, mapBytes)
       mdb_env_set_maxreaders(handle, UInt32(readersMax))
-      let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD)
+      let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | moreFlags)
       let status = mdb_env_open(handle, path, flags, 0o600)
       if status == 0 { return (handle, mapBytes) }
       mdb_env_close(handle)
@@ -83,10 +98,11 @@ final class LMDBEnvironment: @unchecked Sendable {
 
   private static func openDatabase(
     _ handle: OpaquePointer,
-    path: String
+    path: String,
+    isReadOnly: Bool
   ) throws(StorageError) -> MDB_dbi {
     var transaction: OpaquePointer?
-    var status = mdb_txn_begin(handle, nil, 0, &transaction)
+    var status = mdb_txn_begin(handle, nil, isReadOnly ? UInt32(MDB_RDONLY) : 0, &transaction)
     guard status == 0 else {
       throw StorageError(lmdb: status, during: "opening the store", path: path)
     }

@@ -22,6 +22,9 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     package var mapBytes = 64 << 30
     /// Most readers that hold a snapshot at once.
     package var readersMax = 512
+    /// Opens an existing file without changing it or anything beside it, and without locking it: for a
+    /// copy that nobody writes to. Every change fails.
+    package var isReadOnly = false
     /// Called at each step of a defragmentation or an install.
     package var atStep: (@Sendable (Step) -> Void)?
 
@@ -87,18 +90,19 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   package init(path: String, options: Options = Options()) throws(StorageError) {
     self.path = path
     self.options = options
-    let owner = try FileOperation.lockOwner(of: path)
+    let owner = options.isReadOnly ? -1 : try FileOperation.lockOwner(of: path)
     self.owner = owner
     let environment: LMDBEnvironment
     do throws(StorageError) {
-      Self.removeLeftovers(of: path)
+      if !options.isReadOnly { Self.removeLeftovers(of: path) }
       environment = try LMDBEnvironment(
         path: path,
         mapBytes: options.mapBytes,
-        readersMax: options.readersMax
+        readersMax: options.readersMax,
+        isReadOnly: options.isReadOnly
       )
     } catch {
-      Glibc.close(owner)
+      if owner >= 0 { Glibc.close(owner) }
       throw error
     }
     writing = Mutex(Writing(environment: environment, mapBytes: environment.mapBytes))
@@ -121,7 +125,7 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     }
     prepared.withLock { $0 = nil }
     current.withLock { $0 = .failed(.io(during: "use", code: EBADF, reason: "it is closed")) }
-    Glibc.close(owner)
+    if owner >= 0 { Glibc.close(owner) }
   }
 
   private static func removeLeftovers(of path: String) {

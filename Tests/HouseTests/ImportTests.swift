@@ -59,7 +59,7 @@ import Testing
     ],
     "martlet": ["MartletServer", "Gateway", "GRPCProxy", "NIOPosix", "Logging"],
     "martletctl": ["MartletClient", "Base", "Proto", "ArgumentParser"],
-    "martletutl": ["Migration", "Base", "ArgumentParser"],
+    "martletutl": ["Migration", "Base", "Proto", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
       "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",

@@ -1,0 +1,129 @@
+import Base
+import BoltFile
+import Log
+import MVCC
+import MemberFiles
+import Replica
+import Storage
+
+/// A store without a server: of a data directory that no server has, or of a snapshot file of either
+/// kind. Nothing is changed.
+package final class OfflineStore {
+  /// Where the store is from.
+  package enum Origin: Sendable {
+    case dataDirectory(String)
+    case file(SnapshotSource)
+  }
+
+  let base: LMDBStorage
+  let path: String
+  let summary: StoreSummary
+  /// How many requests a data directory's log holds that the store does not have yet.
+  package let unappliedCount: Int
+  /// Held as long as the store is open.
+  private let directory: DataDirectory?
+  /// Where an etcd file's keys were brought for the time.
+  private let temporaryPath: String?
+
+  /// Throws `MigrationError`, `DataDirectoryError` (`inUse` when a server has the directory),
+  /// `StorageError` or `LogError`.
+  package init(_ origin: Origin, _ report: @escaping ProgressReport) throws {
+    switch origin {
+    case .dataDirectory(let path):
+      let directory = try OfflineDirectory.open(path)
+      try LMDBStorage.check(copyAt: directory.databaseFile)
+      var options = LMDBStorage.Options()
+      options.isReadOnly = true
+      base = try LMDBStorage(path: directory.databaseFile, options: options)
+      self.path = directory.databaseFile
+      self.directory = directory
+      temporaryPath = nil
+    case .file(let source):
+      try source.verify(skips: source.digest == nil, report)
+      path = source.path
+      directory = nil
+      switch source.kind {
+      case .martlet:
+        base = try source.openStore()
+        temporaryPath = nil
+      case .etcd:
+        let temporary = try SystemFiles.makeTemporaryDirectory()
+        do {
+          base = try Self.bring(source, into: "\(temporary)/store.mdb", report)
+        } catch {
+          SystemFiles.removeTree(temporary)
+          throw error
+        }
+        temporaryPath = temporary
+      }
+    }
+    do {
+      summary = try StoreSummary(reading: base, path: path)
+      let applied = summary.metadata?.applied.index ?? .zero
+      if let directory {
+        unappliedCount = try OfflineDirectory.unappliedCount(directory, after: applied)
+      } else {
+        unappliedCount = 0
+      }
+    } catch {
+      base.close()
+      if let temporaryPath { SystemFiles.removeTree(temporaryPath) }
+      throw error
+    }
+  }
+
+  deinit {
+    base.close()
+    directory?.close()
+    if let temporaryPath { SystemFiles.removeTree(temporaryPath) }
+  }
+
+  /// A store with the keys of an etcd file.
+  private static func bring(
+    _ source: SnapshotSource,
+    into path: String,
+    _ report: @escaping ProgressReport
+  ) throws -> LMDBStorage {
+    do {
+      let file = try source.openBolt()
+      let content = try EtcdContent(reading: file, path: source.path)
+      let base = try LMDBStorage(path: path)
+      var keys = EtcdKeys(of: content, in: file, path: source.path)
+      try keys.load(into: TieredStorage(over: base), report)
+      try base.commit(RevisionBatch(metadata: [(StoredState.key, keys.state.encoded())]))
+      return base
+    } catch let error as BoltError {
+      throw MigrationError.file(path: source.path, reason: error.description)
+    }
+  }
+}
+
+/// The data directory of a member that does not run.
+enum OfflineDirectory {
+  /// Opens and locks it. Throws `file` when there is none.
+  static func open(_ path: String) throws -> DataDirectory {
+    guard DataDirectory.hasData(path: path) else {
+      // The message about etcd's own directories comes from there.
+      if SystemFiles.exists("\(path)/member/snap") || SystemFiles.exists("\(path)/member/wal") {
+        throw DataDirectoryError.belongsToEtcd(path)
+      }
+      throw MigrationError.file(path: path, reason: "no data directory of Martlet")
+    }
+    let directory = try DataDirectory(path: path)
+    guard SystemFiles.exists(directory.databaseFile) else {
+      directory.close()
+      throw MigrationError.file(path: path, reason: "the member has no store yet")
+    }
+    return directory
+  }
+
+  /// How many requests the log holds behind `applied`. Reads all of the log.
+  static func unappliedCount(_ directory: DataDirectory, after applied: LogIndex) throws -> Int {
+    var pending: [LogIndex: Bool] = [:]
+    try LogDump.forEachRecord(directory: directory.logPath, files: PosixFileSystem()) { dumped in
+      guard case .entry(let entry) = dumped.record, entry.index > applied else { return }
+      pending[entry.index] = entry.kind == EntryKind.normal && !entry.data.isEmpty
+    }
+    return pending.values.count { $0 }
+  }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Migration
+
+struct SnapshotCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "snapshot",
+    abstract: "Manages snapshots.",
+    subcommands: [Status.self, Restore.self]
+  )
+
+  struct Status: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Gets backend snapshot status of a given file.",
+      discussion: """
+        Prints hash, revision, total keys and total size of a snapshot, of Martlet or of etcd, after \
+        checking its SHA-256 and every page.
+        """
+    )
+
+    @Argument var filename: String
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      let format = try output.format()
+      let status = try SnapshotStatus(of: SnapshotSource(path: filename), ProgressBar.show)
+      ProgressBar.clear()
+      let hash = String(status.hash, radix: 16)
+      let size = ByteCount.text(status.sizeBytes)
+      let figures = [
+        Figure("hash", "Hash", "hash", .number(Int64(status.hash)), shown: hash),
+        Figure("revision", "Revision", "revision", status.revision),
+        Figure("total keys", "Keys", "totalKey", status.recordCount),
+        Figure(
+          "total size",
+          "Size",
+          "totalSize",
+          .number(Int64(status.sizeBytes)),
+          shown: size
+        ),
+      ]
+      Output.print(figures, as: format)
+    }
+  }
+
+  struct Restore: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Restores a snapshot of Martlet to the data directory of a member.",
+      discussion: """
+        Each founding member of the new cluster restores the same file, with its own --name. The \
+        directory appears when it is complete. The store keeps its newest revision exactly, unless \
+        --bump-revision raises it; it is never lowered. A snapshot of etcd goes through \
+        `migrate import`.
+        """
+    )
+
+    @Argument var filename: String
+    @OptionGroup var member: MemberOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      let format = try output.format()
+      let source = try SnapshotSource(path: filename)
+      let summary = try SnapshotRestore.run(source, member.plan, ProgressBar.show)
+      member.report(summary, "restored", filename, format)
+    }
+  }
+}
