@@ -177,8 +177,8 @@ let package = Package(
     .target(
       name: "GRPCProxy",
       dependencies: [
-        "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "Prometheus", nioCore, nioPosix,
-        logging,
+        "Base", "Flags", "Discovery", "Proto", "HTTP2", "RPC", "TLS", "Prometheus", nioCore,
+        nioPosix, logging,
       ],
       swiftSettings: strict
     ),
@@ -212,10 +212,7 @@ let package = Package(
     ),
     .executableTarget(
       name: "martletctl",
-      dependencies: [
-        "MartletClient", "Base", "Proto",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
+      dependencies: ["MartletClient", "Base", "Proto", "Flags", "Discovery", logging],
       swiftSettings: strict
     ),
     .executableTarget(

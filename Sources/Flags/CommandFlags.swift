@@ -37,10 +37,12 @@ package struct CommandFlags: Sendable {
   }
 
   /// Why a command line cannot be used; `text` is etcd's.
-  package struct Failure: Error, Hashable {
+  package struct Failure: Error, Hashable, CustomStringConvertible {
     package let text: String
 
     package init(_ text: String) { self.text = text }
+
+    package var description: String { text }
   }
 
   package enum Outcome: Sendable {

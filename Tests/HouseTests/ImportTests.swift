@@ -49,8 +49,8 @@ import Testing
     ],
     "Gateway": ["Flags", "Discovery", "TLS", "NIOCore", "NIOPosix", "NIOTLS", "Logging"],
     "GRPCProxy": [
-      "Base", "Flags", "Discovery", "Proto", "RPC", "TLS", "Prometheus", "NIOCore", "NIOPosix",
-      "Logging",
+      "Base", "Flags", "Discovery", "Proto", "HTTP2", "RPC", "TLS", "Prometheus", "NIOCore",
+      "NIOPosix", "Logging",
     ],
     "BoltFile": ["Base"],
     "Migration": [
@@ -58,7 +58,7 @@ import Testing
       "Raft", "MemberFiles", "Replica", "Crypto",
     ],
     "martlet": ["MartletServer", "Gateway", "GRPCProxy", "NIOPosix", "Logging"],
-    "martletctl": ["MartletClient", "Base", "Proto", "ArgumentParser"],
+    "martletctl": ["MartletClient", "Base", "Proto", "Flags", "Discovery", "Logging"],
     "martletutl": ["Migration", "Base", "Proto", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [

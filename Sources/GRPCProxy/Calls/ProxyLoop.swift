@@ -1,0 +1,97 @@
+import Base
+import NIOCore
+import Proto
+import RPC
+
+/// The proxy's part of the calls. Confined to the event loop, of which a proxy has one: only so can all
+/// watches of one range, and all renewals of one lease, share.
+final class ProxyLoop: @unchecked Sendable {
+  // Sendable so that a reference can travel to the loop; nothing is touched elsewhere.
+
+  let configuration: ProxyConfiguration
+  let namespace: Namespace
+  let upstream: Upstream
+  let watches: WatchHub
+  let renewals: RenewalHub
+  private(set) var cache: RangeCache
+  private var forwarded: [CallID: ForwardedCall] = [:]
+
+  init(_ configuration: ProxyConfiguration, upstream: Upstream, loop: RPCServerLoop) {
+    self.configuration = configuration
+    self.upstream = upstream
+    namespace = Namespace(configuration.namespace)
+    cache = RangeCache(
+      entriesMax: configuration.cacheEntriesMax,
+      bytesMax: configuration.cacheBytesMax
+    )
+    watches = WatchHub(upstream: upstream, namespace: namespace)
+    renewals = RenewalHub(upstream: upstream)
+    upstream.onTurnEnded = { [unowned loop] in loop.flush() }
+  }
+
+  /// Passes a call with one request on. Throws when the request cannot be decoded.
+  func forward(
+    _ method: ProxiedMethod,
+    _ message: UnsafeRawBufferPointer,
+    _ call: ServerCall
+  ) throws(DecodeError) {
+    let identity = CallIdentity(call)
+    guard message.count <= configuration.sendBytesMax else {
+      let limit = configuration.sendBytesMax
+      call.finish(
+        RPCStatus(
+          .resourceExhausted,
+          "grpc: trying to send message larger than max (\(message.count) vs. \(limit))"
+        )
+      )
+      return
+    }
+    let effect = try CacheEffect(method.kind, message, identity)
+    if case .read(let key, let isServed) = effect, isServed, let answer = cache.answer(to: key) {
+      call.respond(message: answer)
+      return
+    }
+    cache.apply(effect)
+    let request = try namespace.inward(message, of: method.kind)
+    let timeout = call.deadline.map { max($0 - .now(), .nanoseconds(1)) }
+    let forwardedCall = ForwardedCall(self, call, method, effect, epoch: cache.epoch)
+    let upstreamCall = UpstreamCall(
+      headers: upstream.headers(
+        method.info.path,
+        metadata: identity.metadata,
+        timeout: timeout
+      ),
+      sink: forwardedCall
+    )
+    forwardedCall.upstream = upstreamCall
+    forwarded[call.id] = forwardedCall
+    upstreamCall.send(request)
+    upstreamCall.halfClose()
+    upstream.start(upstreamCall)
+  }
+
+  func cancelForwarded(_ call: ServerCall) {
+    forwarded.removeValue(forKey: call.id)?.upstream?.cancel()
+  }
+
+  /// The call has ended at its server.
+  func ended(_ call: ForwardedCall, answer: SharedBytes?, _ status: RPCStatus) {
+    forwarded[call.call.id] = nil
+    // Also after failures: what was asked may have been done.
+    if call.effect.isWrite { cache.apply(call.effect) }
+    guard status == .ok else {
+      call.call.finish(status)
+      return
+    }
+    if let answer {
+      if case .read(let key, _) = call.effect, call.epoch == cache.epoch {
+        cache.add(answer, to: key)
+      }
+      call.call.respond(message: answer)
+    } else if call.method.info.responseStreaming {
+      call.call.finish(.ok)
+    } else {
+      call.call.finish(.internal("cardinality violation: received no response message"))
+    }
+  }
+}
