@@ -21,8 +21,11 @@ enum ProxyProcess {
         group: MultiThreadedEventLoopGroup.singleton,
         logger: logger
       )
+      let manager = ServiceNotifier(environment: ProcessEnvironment.variables)
+      manager.tell(.ready)
       signals.beginDraining()
       _ = await signals.first()
+      manager.tell(.stopping)
       await proxy.stop()
       return 0
     } catch {
