@@ -78,6 +78,8 @@ final class SnapshotSender: Sendable {
     _ transmit: Transmit,
     _ logger: Logger
   ) async throws {
+    // The receiver would find it malformed, after all of it had come.
+    guard snapshot.mark.term <= message.term else { throw LeadershipIsOver() }
     var message = message
     message.snapshot = snapshot.mark.snapshotMetadata
     let start = MonotonicTime.now
@@ -99,4 +101,10 @@ final class SnapshotSender: Sendable {
       ]
     )
   }
+}
+
+/// Since Raft asked for a snapshot, entries of a later term were applied: another member leads, and
+/// sees to those that lag.
+private struct LeadershipIsOver: Error, CustomStringConvertible {
+  var description: String { "this member does not lead any more" }
 }
