@@ -347,7 +347,12 @@ let package = Package(
       ],
       swiftSettings: strict
     ),
-    .testTarget(name: "BoltFileTests", dependencies: ["Base", "BoltFile"], swiftSettings: strict),
+    .testTarget(
+      name: "BoltFileTests",
+      dependencies: ["Base", "BoltFile"],
+      exclude: ["testdata"],
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "MigrationTests",
       dependencies: [
