@@ -1,5 +1,7 @@
+public import CoreMetrics
 public import Logging
 import TLS
+public import Tracing
 
 /// How a `Client` reaches the cluster, and how patient it is.
 public struct ClientConfiguration: Sendable {
@@ -35,6 +37,10 @@ public struct ClientConfiguration: Sendable {
   public var responseBytesMax = Int(Int32.max)
   /// Hears of endpoints that fail, tokens renewed, leases lost: nothing of keys and values.
   public var logger = Logger(label: "martlet.client", factory: { _ in SwiftLogNoOpLogHandler() })
+  /// Where figures of calls go; nil: to the program's `MetricsSystem`.
+  public var metricsFactory: (any MetricsFactory)?
+  /// What makes a span of every call; nil: the program's `InstrumentationSystem`.
+  public var tracer: (any Tracer)?
 
   public init(endpoints: [String] = ["http://127.0.0.1:2379"]) {
     self.endpoints = endpoints

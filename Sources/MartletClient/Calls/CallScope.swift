@@ -8,11 +8,12 @@ struct CallScope {
   var prefix: [UInt8] = []
 
   func call<Response>(
+    _ name: CallName,
     _ effect: Effect,
     at endpoint: String? = nil,
     _ body: (Caller.Attempt) async throws(RPCError) -> Response
   ) async throws(ClientError) -> Response {
-    try await caller.call(effect, deadline: deadline, at: endpoint, body)
+    try await caller.call(name, effect, deadline: deadline, at: endpoint, body)
   }
 
   func key(_ key: some BytesConvertible) -> [UInt8] {

@@ -7,6 +7,7 @@ import RPC
 final class Caller: Sendable {
   let endpoints: EndpointSet
   let configuration: ClientConfiguration
+  let telemetry: Telemetry
   private let tokens: TokenKeeper?
   private var logger: Logger { configuration.logger }
 
@@ -16,6 +17,7 @@ final class Caller: Sendable {
   init(_ configuration: ClientConfiguration) throws(ClientError) {
     self.configuration = configuration
     endpoints = try EndpointSet(configuration)
+    telemetry = Telemetry(configuration)
     tokens = configuration.credentials.map { TokenKeeper($0) }
   }
 
@@ -23,6 +25,8 @@ final class Caller: Sendable {
   struct Attempt {
     let endpoint: Endpoint
     let metadata: [(name: String, value: String)]
+    /// What of the metadata says who calls; nil nobody.
+    let token: String?
     /// How long this attempt may take.
     let timeout: Duration?
 
@@ -36,11 +40,32 @@ final class Caller: Sendable {
   /// Makes a call by `body`, as often as `effect` and the deadline allow.
   ///
   /// `deadline`: How long all attempts together may take; nil without end.
-  /// `name`: The one endpoint that is asked; nil any.
+  /// `endpoint`: The one that is asked; nil any.
   func call<Response>(
+    _ name: CallName,
     _ effect: Effect,
     deadline: Duration?,
-    at name: String? = nil,
+    at endpoint: String? = nil,
+    _ body: (Attempt) async throws(RPCError) -> Response
+  ) async throws(ClientError) -> Response {
+    guard let observation = telemetry.begin(name) else {
+      return try await attempts(effect, deadline: deadline, at: endpoint, nil, body)
+    }
+    do throws(ClientError) {
+      let response = try await attempts(effect, deadline: deadline, at: endpoint, observation, body)
+      observation.end(nil)
+      return response
+    } catch {
+      observation.end(error)
+      throw error
+    }
+  }
+
+  private func attempts<Response>(
+    _ effect: Effect,
+    deadline: Duration?,
+    at name: String?,
+    _ observation: CallObservation?,
     _ body: (Attempt) async throws(RPCError) -> Response
   ) async throws(ClientError) -> Response {
     let clock = ContinuousClock()
@@ -49,12 +74,11 @@ final class Caller: Sendable {
     var renewalCount = 0
     var reason: ClientError?
     while true {
-      let now = clock.now
       let endpoint: Endpoint
       if let name {
         endpoint = try endpoints.named(name)
       } else {
-        endpoint = try endpoints.next(at: now)
+        endpoint = try endpoints.next()
       }
       let failure: ClientError
       var token: String?
@@ -68,7 +92,12 @@ final class Caller: Sendable {
         )
         let mayTryOther = effect != .write && !isAlone
         let timeout = end.map { share(of: clock.now.duration(to: $0), mayTryOther: mayTryOther) }
-        let attempt = Attempt(endpoint: endpoint, metadata: metadata(token), timeout: timeout)
+        let attempt = Attempt(
+          endpoint: endpoint,
+          metadata: metadata(token) + (observation?.metadata ?? []),
+          token: token,
+          timeout: timeout
+        )
         let response = try await body(attempt)
         endpoint.succeeded()
         return response
@@ -80,6 +109,7 @@ final class Caller: Sendable {
       if tokens != nil, Self.isTokenProblem(failure.code), renewalCount < Self.tokenRenewalsMax {
         renewalCount += 1
         tokens?.forget(token)
+        observation?.retried(failure)
         logger.debug("asking for a new token", metadata: ["reason": "\(failure.message)"])
         continue
       }
@@ -90,6 +120,7 @@ final class Caller: Sendable {
           ? reason ?? failure : failure
       }
       if failure.code != .deadlineExceeded { reason = failure }
+      observation?.retried(failure)
       if pace.isRoundOver(of: name == nil ? endpoints.count : 1) {
         try await pause(pace.nextPause(), until: end, after: reason ?? failure)
       }
@@ -145,6 +176,7 @@ final class Caller: Sendable {
     case .unavailable, .noLeader, .stopped, .timeout, .timeoutAfterLeaderFailure,
       .timeoutAfterConnectionLoss, .deadlineExceeded, .notSupportedByLearner, .corrupt:
       guard endpoint.failed(at: ContinuousClock().now) else { return }
+      telemetry.count(.endpointFailures)
       logger.info(
         "an endpoint fails",
         metadata: ["endpoint": "\(endpoint.name)", "reason": "\(failure.message)"]

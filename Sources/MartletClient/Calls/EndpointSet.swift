@@ -13,6 +13,8 @@ final class EndpointSet: Sendable {
 
   private struct State {
     var endpoints: [Endpoint] = []
+    /// Named no more, with calls under way.
+    var retiring: [Endpoint] = []
     /// Whose turn it is, counted on without end.
     var turn: Int
     var isClosed = false
@@ -51,18 +53,28 @@ final class EndpointSet: Sendable {
           ?? address.makeEndpoint(configuration, tls: tls, group: group)
       }
       let kept = state.endpoints
-      return old.filter { endpoint in !kept.contains { $0 === endpoint } }
+      let retired = old.filter { endpoint in !kept.contains { $0 === endpoint } }
+      state.retiring += retired
+      return retired
     }
-    for endpoint in retired { endpoint.retire() }
+    for endpoint in retired {
+      endpoint.retire { [weak self] in self?.forget(endpoint) }
+    }
+  }
+
+  private func forget(_ endpoint: Endpoint) {
+    state.withLock { $0.retiring.removeAll { $0 === endpoint } }
   }
 
   var names: [String] { state.withLock { $0.endpoints.map(\.name) } }
+  /// Those that calls go to, and those whose last calls are under way.
+  var all: [Endpoint] { state.withLock { $0.endpoints + $0.retiring } }
   var count: Int { state.withLock { $0.endpoints.count } }
   var isClosed: Bool { state.withLock { $0.isClosed } }
 
-  /// The endpoint for the next call: the next one in good standing, else the one that has been left
-  /// alone longest. Throws `closed`.
-  func next(at now: ContinuousClock.Instant) throws(ClientError) -> Endpoint {
+  /// The endpoint for the next call: the next one in good standing, else the one whose failure is the
+  /// longest ago. Throws `closed`.
+  func next() throws(ClientError) -> Endpoint {
     let isSticky = configuration.balancing == .sticky
     let chosen = state.withLock { state -> Endpoint? in
       guard !state.isClosed else { return nil }
@@ -71,7 +83,7 @@ final class EndpointSet: Sendable {
       for offset in 0..<count {
         let turn = (state.turn &+ offset) & Int.max
         let endpoint = state.endpoints[turn % count]
-        guard let until = endpoint.suspicion(at: now) else {
+        guard let until = endpoint.suspicion else {
           state.turn = isSticky ? turn : turn &+ 1
           return endpoint
         }
@@ -94,16 +106,15 @@ final class EndpointSet: Sendable {
     return endpoint
   }
 
-  /// Ends all calls and closes all connections.
+  /// Ends all calls and closes all connections. Returns when nothing is left.
   func close() async {
     let endpoints = state.withLock { state in
       state.isClosed = true
-      let endpoints = state.endpoints
-      state.endpoints = []
-      return endpoints
+      defer { (state.endpoints, state.retiring) = ([], []) }
+      return state.endpoints + state.retiring
     }
     await withTaskGroup(of: Void.self) { group in
-      for endpoint in endpoints { group.addTask { await endpoint.client.shutdown() } }
+      for endpoint in endpoints { group.addTask { await endpoint.close() } }
     }
   }
 }

@@ -48,10 +48,11 @@ extension CallScope {
   /// Opens a stream and waits for its first message, within the deadline; after that it has no
   /// deadline.
   func openStream<Response: Message>(
+    _ name: CallName,
     at endpoint: String? = nil,
     _ open: (Caller.Attempt) async throws(RPCError) -> ResponseStream<Response>
   ) async throws(ClientError) -> (OpenStream<Response>, first: Response?) {
-    try await call(.read, at: endpoint) { attempt async throws(RPCError) in
+    try await call(name, .read, at: endpoint) { attempt async throws(RPCError) in
       let use = EndpointUse(attempt.endpoint)
       let stream = try await open(attempt)
       var iterator = stream.makeAsyncIterator()

@@ -47,7 +47,8 @@ public struct Elections: Sendable {
       lease: lease.rawValue,
       value: value.bytes
     )
-    let response = try await waiting.call(.repeatable) { attempt async throws(RPCError) in
+    let response = try await waiting.call("Election/Campaign", .repeatable) {
+      attempt async throws(RPCError) in
       try await ElectionClient(attempt.client).campaign(request, options: attempt.options)
     }
     guard let leader = response.leader else { throw .malformed("the answer names no leader") }
@@ -64,7 +65,7 @@ public struct Elections: Sendable {
       leader: leadership.wire(scope),
       value: value.bytes
     )
-    _ = try await scope.call(.write) { attempt async throws(RPCError) in
+    _ = try await scope.call("Election/Proclaim", .write) { attempt async throws(RPCError) in
       try await ElectionClient(attempt.client).proclaim(request, options: attempt.options)
     }
   }
@@ -72,7 +73,7 @@ public struct Elections: Sendable {
   /// Gives the leadership up.
   public func resign(_ leadership: Leadership) async throws(ClientError) {
     let request = V3electionpb.ResignRequest(leader: leadership.wire(scope))
-    _ = try await scope.call(.repeatable) { attempt async throws(RPCError) in
+    _ = try await scope.call("Election/Resign", .repeatable) { attempt async throws(RPCError) in
       try await ElectionClient(attempt.client).resign(request, options: attempt.options)
     }
   }
@@ -80,7 +81,8 @@ public struct Elections: Sendable {
   /// The leader's key and value. Throws code `other` with the text of the server when there is none.
   public func leader(of name: some BytesConvertible) async throws(ClientError) -> KeyValue {
     let request = V3electionpb.LeaderRequest(name: scope.key(name))
-    let response = try await scope.call(.read) { attempt async throws(RPCError) in
+    let response = try await scope.call("Election/Leader", .read) {
+      attempt async throws(RPCError) in
       try await ElectionClient(attempt.client).leader(request, options: attempt.options)
     }
     guard let keyValue = response.kv else { throw .malformed("the answer names no leader") }
@@ -158,7 +160,7 @@ public struct Elections: Sendable {
       ) async throws(ClientError) -> OpenStream<V3electionpb.LeaderResponse> {
         let request = V3electionpb.LeaderRequest(name: scope.key(name))
         // There may be no leader for long: no first message is waited for.
-        return try await scope.call(.read) { attempt async throws(RPCError) in
+        return try await scope.call("Election/Observe", .read) { attempt async throws(RPCError) in
           let stream = try await ElectionClient(attempt.client).observe(
             request,
             options: attempt.streamOptions

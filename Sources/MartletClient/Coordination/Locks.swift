@@ -17,7 +17,8 @@ public struct Locks: Sendable {
     let request = V3lockpb.LockRequest(name: scope.key(name), lease: lease.rawValue)
     while true {
       // Repeating it does no harm: the key is made of the name and the lease.
-      let response = try await waiting.call(.repeatable) { attempt async throws(RPCError) in
+      let response = try await waiting.call("Lock/Lock", .repeatable) {
+        attempt async throws(RPCError) in
         try await LockClient(attempt.client).lock(request, options: attempt.options)
       }
       // Old servers say yes also when the lease ran out in the meantime; and only the key itself
@@ -34,7 +35,7 @@ public struct Locks: Sendable {
   /// Gives a lock back.
   public func unlock(_ lock: HeldKey) async throws(ClientError) {
     let request = V3lockpb.UnlockRequest(key: scope.key(lock.key))
-    _ = try await scope.call(.write) { attempt async throws(RPCError) in
+    _ = try await scope.call("Lock/Unlock", .write) { attempt async throws(RPCError) in
       try await LockClient(attempt.client).unlock(request, options: attempt.options)
     }
   }

@@ -183,7 +183,8 @@ public struct RangeStream: AsyncSequence, Sendable {
       }
       options.limit = keysLeft == .max ? 0 : keysLeft
       let request = options.request(rest, kv.scope)
-      let (stream, first) = try await kv.scope.openStream { attempt async throws(RPCError) in
+      let (stream, first) = try await kv.scope.openStream("KV/RangeStream") {
+        attempt async throws(RPCError) in
         try await KVClient(attempt.client).rangeStream(request, options: attempt.streamOptions)
       }
       self.stream = stream

@@ -28,7 +28,7 @@ public struct KV: Sendable {
     _ options: RangeOptions = RangeOptions()
   ) async throws(ClientError) -> RangeResult {
     let request = options.request(range, scope)
-    let response = try await scope.call(.read) { attempt async throws(RPCError) in
+    let response = try await scope.call("KV/Range", .read) { attempt async throws(RPCError) in
       try await KVClient(attempt.client).range(request, options: attempt.options)
     }
     return RangeResult(response, scope)
@@ -40,7 +40,7 @@ public struct KV: Sendable {
     _ options: RangeOptions = RangeOptions()
   ) async throws(ClientError) -> Int64 {
     let request = options.request(range, scope, countOnly: true)
-    return try await scope.call(.read) { attempt async throws(RPCError) in
+    return try await scope.call("KV/Range", .read) { attempt async throws(RPCError) in
       try await KVClient(attempt.client).range(request, options: attempt.options)
     }.count
   }
@@ -93,7 +93,7 @@ public struct KV: Sendable {
 
   private func put(_ put: Operation.Put) async throws(ClientError) -> PutResult {
     let request = put.request(scope)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("KV/Put", .write) { attempt async throws(RPCError) in
       try await KVClient(attempt.client).put(request, options: attempt.options)
     }
     return PutResult(response, scope)
@@ -115,7 +115,8 @@ public struct KV: Sendable {
     returnsPrevious: Bool = false
   ) async throws(ClientError) -> DeleteResult {
     let request = Operation.deletion(range, returnsPrevious, scope)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("KV/DeleteRange", .write) {
+      attempt async throws(RPCError) in
       try await KVClient(attempt.client).deleteRange(request, options: attempt.options)
     }
     return DeleteResult(response, scope)
@@ -128,7 +129,7 @@ public struct KV: Sendable {
   ) async throws(ClientError) -> TransactionResult {
     let request = transaction.wire(scope)
     let effect: Effect = transaction.isReadOnly ? .read : .write
-    let response = try await scope.call(effect) { attempt async throws(RPCError) in
+    let response = try await scope.call("KV/Txn", effect) { attempt async throws(RPCError) in
       try await KVClient(attempt.client).txn(request, options: attempt.options)
     }
     return TransactionResult(response, scope)
@@ -145,7 +146,7 @@ public struct KV: Sendable {
     waitsUntilDone: Bool = false
   ) async throws(ClientError) -> ResponseHeader {
     let request = Etcdserverpb.CompactionRequest(revision: revision, physical: waitsUntilDone)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("KV/Compact", .write) { attempt async throws(RPCError) in
       try await KVClient(attempt.client).compact(request, options: attempt.options)
     }
     return ResponseHeader(response.header)

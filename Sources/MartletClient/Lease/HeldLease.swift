@@ -64,6 +64,7 @@ public final class HeldLease: Sendable {
       }
     }
     state.withLock { $0.isLost = true }
+    leases.scope.caller.telemetry.count(.leasesLost)
   }
 
   /// Gives the lease back, also from a task that is cancelled. Failing that it runs out.

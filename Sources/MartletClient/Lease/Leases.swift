@@ -39,7 +39,8 @@ public struct Leases: Sendable {
   /// `id`: `.none` lets the server choose. Throws `leaseExists` when it is taken.
   public func grant(ttl: Duration, id: LeaseID = .none) async throws(ClientError) -> Grant {
     let request = Etcdserverpb.LeaseGrantRequest(ttl: ttl.wholeSeconds, id: id.rawValue)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("Lease/LeaseGrant", .write) {
+      attempt async throws(RPCError) in
       try await LeaseClient(attempt.client).leaseGrant(request, options: attempt.options)
     }
     return Grant(
@@ -52,7 +53,7 @@ public struct Leases: Sendable {
   /// Ends a lease: its keys are deleted. Throws `leaseNotFound`.
   public func revoke(_ id: LeaseID) async throws(ClientError) {
     let request = Etcdserverpb.LeaseRevokeRequest(id: id.rawValue)
-    _ = try await scope.call(.write) { attempt async throws(RPCError) in
+    _ = try await scope.call("Lease/LeaseRevoke", .write) { attempt async throws(RPCError) in
       try await LeaseClient(attempt.client).leaseRevoke(request, options: attempt.options)
     }
   }
@@ -61,7 +62,8 @@ public struct Leases: Sendable {
   @discardableResult
   public func keepAlive(_ id: LeaseID) async throws(ClientError) -> Duration {
     let request = Etcdserverpb.LeaseKeepAliveRequest(id: id.rawValue)
-    let response = try await scope.call(.repeatable) { attempt async throws(RPCError) in
+    let response = try await scope.call("Lease/LeaseKeepAlive", .repeatable) {
+      attempt async throws(RPCError) in
       let call = try await LeaseClient(attempt.client).leaseKeepAlive(options: attempt.options)
       await call.send(request)
       call.finishSending()
@@ -83,7 +85,8 @@ public struct Leases: Sendable {
     includesKeys: Bool = false
   ) async throws(ClientError) -> Status {
     let request = Etcdserverpb.LeaseTimeToLiveRequest(id: id.rawValue, keys: includesKeys)
-    let response = try await scope.call(.read) { attempt async throws(RPCError) in
+    let response = try await scope.call("Lease/LeaseTimeToLive", .read) {
+      attempt async throws(RPCError) in
       try await LeaseClient(attempt.client).leaseTimeToLive(request, options: attempt.options)
     }
     guard response.ttl >= 0 else {
@@ -104,7 +107,8 @@ public struct Leases: Sendable {
 
   /// All leases.
   public func list() async throws(ClientError) -> [LeaseID] {
-    let response = try await scope.call(.read) { attempt async throws(RPCError) in
+    let response = try await scope.call("Lease/LeaseLeases", .read) {
+      attempt async throws(RPCError) in
       let request = Etcdserverpb.LeaseLeasesRequest()
       return try await LeaseClient(attempt.client).leaseLeases(request, options: attempt.options)
     }

@@ -13,11 +13,12 @@ public struct Auth: Sendable {
   }
 
   private func call<Request: Message, Response: Message>(
+    _ name: CallName,
     _ effect: Effect,
     _ method: (AuthClient) -> (Request, CallOptions) async throws(RPCError) -> Response,
     _ request: Request
   ) async throws(ClientError) -> Response {
-    try await scope.call(effect) { attempt async throws(RPCError) in
+    try await scope.call(name, effect) { attempt async throws(RPCError) in
       try await method(AuthClient(attempt.client))(request, attempt.options)
     }
   }
@@ -32,7 +33,12 @@ public struct Auth: Sendable {
   }
 
   public func status() async throws(ClientError) -> Status {
-    let response = try await call(.read, AuthClient.authStatus, Etcdserverpb.AuthStatusRequest())
+    let response = try await call(
+      "Auth/AuthStatus",
+      .read,
+      AuthClient.authStatus,
+      Etcdserverpb.AuthStatusRequest()
+    )
     return Status(
       header: ResponseHeader(response.header),
       isEnabled: response.enabled,
@@ -42,11 +48,21 @@ public struct Auth: Sendable {
 
   /// From now on every call needs a user. There must be a user `root` with the role `root`.
   public func enable() async throws(ClientError) {
-    _ = try await call(.write, AuthClient.authEnable, Etcdserverpb.AuthEnableRequest())
+    _ = try await call(
+      "Auth/AuthEnable",
+      .write,
+      AuthClient.authEnable,
+      Etcdserverpb.AuthEnableRequest()
+    )
   }
 
   public func disable() async throws(ClientError) {
-    _ = try await call(.write, AuthClient.authDisable, Etcdserverpb.AuthDisableRequest())
+    _ = try await call(
+      "Auth/AuthDisable",
+      .write,
+      AuthClient.authDisable,
+      Etcdserverpb.AuthDisableRequest()
+    )
   }
 
   // MARK: Users
@@ -57,12 +73,12 @@ public struct Auth: Sendable {
   public func addUser(_ name: String, password: String?) async throws(ClientError) {
     var request = Etcdserverpb.AuthUserAddRequest(name: name, password: password ?? "")
     if password == nil { request.options = Authpb.UserAddOptions(noPassword: true) }
-    _ = try await call(.write, AuthClient.userAdd, request)
+    _ = try await call("Auth/UserAdd", .write, AuthClient.userAdd, request)
   }
 
   public func removeUser(_ name: String) async throws(ClientError) {
     let request = Etcdserverpb.AuthUserDeleteRequest(name: name)
-    _ = try await call(.write, AuthClient.userDelete, request)
+    _ = try await call("Auth/UserDelete", .write, AuthClient.userDelete, request)
   }
 
   public func changePassword(
@@ -70,42 +86,49 @@ public struct Auth: Sendable {
     to password: String
   ) async throws(ClientError) {
     let request = Etcdserverpb.AuthUserChangePasswordRequest(name: name, password: password)
-    _ = try await call(.write, AuthClient.userChangePassword, request)
+    _ = try await call("Auth/UserChangePassword", .write, AuthClient.userChangePassword, request)
   }
 
   public func users() async throws(ClientError) -> [String] {
-    try await call(.read, AuthClient.userList, Etcdserverpb.AuthUserListRequest()).users
+    try await call("Auth/UserList", .read, AuthClient.userList, Etcdserverpb.AuthUserListRequest())
+      .users
   }
 
   /// The roles of a user.
   public func roles(of user: String) async throws(ClientError) -> [String] {
     let request = Etcdserverpb.AuthUserGetRequest(name: user)
-    return try await call(.read, AuthClient.userGet, request).roles
+    return try await call("Auth/UserGet", .read, AuthClient.userGet, request).roles
   }
 
   public func grantRole(_ role: String, to user: String) async throws(ClientError) {
     let request = Etcdserverpb.AuthUserGrantRoleRequest(user: user, role: role)
-    _ = try await call(.write, AuthClient.userGrantRole, request)
+    _ = try await call("Auth/UserGrantRole", .write, AuthClient.userGrantRole, request)
   }
 
   public func revokeRole(_ role: String, from user: String) async throws(ClientError) {
     let request = Etcdserverpb.AuthUserRevokeRoleRequest(name: user, role: role)
-    _ = try await call(.write, AuthClient.userRevokeRole, request)
+    _ = try await call("Auth/UserRevokeRole", .write, AuthClient.userRevokeRole, request)
   }
 
   // MARK: Roles
 
   public func addRole(_ name: String) async throws(ClientError) {
-    _ = try await call(.write, AuthClient.roleAdd, Etcdserverpb.AuthRoleAddRequest(name: name))
+    _ = try await call(
+      "Auth/RoleAdd",
+      .write,
+      AuthClient.roleAdd,
+      Etcdserverpb.AuthRoleAddRequest(name: name)
+    )
   }
 
   public func removeRole(_ name: String) async throws(ClientError) {
     let request = Etcdserverpb.AuthRoleDeleteRequest(role: name)
-    _ = try await call(.write, AuthClient.roleDelete, request)
+    _ = try await call("Auth/RoleDelete", .write, AuthClient.roleDelete, request)
   }
 
   public func roles() async throws(ClientError) -> [String] {
-    try await call(.read, AuthClient.roleList, Etcdserverpb.AuthRoleListRequest()).roles
+    try await call("Auth/RoleList", .read, AuthClient.roleList, Etcdserverpb.AuthRoleListRequest())
+      .roles
   }
 
   /// What a role may do with a range of keys.
@@ -125,7 +148,7 @@ public struct Auth: Sendable {
 
   public func permissions(of role: String) async throws(ClientError) -> [Permission] {
     let request = Etcdserverpb.AuthRoleGetRequest(role: role)
-    let response = try await call(.read, AuthClient.roleGet, request)
+    let response = try await call("Auth/RoleGet", .read, AuthClient.roleGet, request)
     return response.perm.map { wire in
       let access: Permission.Access =
         switch wire.permType {
@@ -153,7 +176,7 @@ public struct Auth: Sendable {
         rangeEnd: permission.range.end
       )
     )
-    _ = try await call(.write, AuthClient.roleGrantPermission, request)
+    _ = try await call("Auth/RoleGrantPermission", .write, AuthClient.roleGrantPermission, request)
   }
 
   /// Takes back what a role is allowed with exactly this range.
@@ -163,6 +186,11 @@ public struct Auth: Sendable {
       key: range.start,
       rangeEnd: range.end
     )
-    _ = try await call(.write, AuthClient.roleRevokePermission, request)
+    _ = try await call(
+      "Auth/RoleRevokePermission",
+      .write,
+      AuthClient.roleRevokePermission,
+      request
+    )
   }
 }

@@ -46,7 +46,8 @@ public struct Cluster: Sendable {
   /// `isLinearizable`: false for what the asked member knows.
   public func members(isLinearizable: Bool = true) async throws(ClientError) -> MemberList {
     let request = Etcdserverpb.MemberListRequest(linearizable: isLinearizable)
-    let response = try await scope.call(.read) { attempt async throws(RPCError) in
+    let response = try await scope.call("Cluster/MemberList", .read) {
+      attempt async throws(RPCError) in
       try await ClusterClient(attempt.client).memberList(request, options: attempt.options)
     }
     return MemberList(response.header, response.members)
@@ -60,7 +61,8 @@ public struct Cluster: Sendable {
     isLearner: Bool = false
   ) async throws(ClientError) -> (member: Member, list: MemberList) {
     let request = Etcdserverpb.MemberAddRequest(peerURLs: peerURLs, isLearner: isLearner)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("Cluster/MemberAdd", .write) {
+      attempt async throws(RPCError) in
       try await ClusterClient(attempt.client).memberAdd(request, options: attempt.options)
     }
     guard let member = response.member else { throw .malformed("the answer names no member") }
@@ -71,7 +73,8 @@ public struct Cluster: Sendable {
   @discardableResult
   public func remove(_ id: MemberID) async throws(ClientError) -> MemberList {
     let request = Etcdserverpb.MemberRemoveRequest(id: id.rawValue)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("Cluster/MemberRemove", .write) {
+      attempt async throws(RPCError) in
       try await ClusterClient(attempt.client).memberRemove(request, options: attempt.options)
     }
     return MemberList(response.header, response.members)
@@ -84,7 +87,8 @@ public struct Cluster: Sendable {
     peerURLs: [String]
   ) async throws(ClientError) -> MemberList {
     let request = Etcdserverpb.MemberUpdateRequest(id: id.rawValue, peerURLs: peerURLs)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("Cluster/MemberUpdate", .write) {
+      attempt async throws(RPCError) in
       try await ClusterClient(attempt.client).memberUpdate(request, options: attempt.options)
     }
     return MemberList(response.header, response.members)
@@ -94,7 +98,8 @@ public struct Cluster: Sendable {
   @discardableResult
   public func promote(_ id: MemberID) async throws(ClientError) -> MemberList {
     let request = Etcdserverpb.MemberPromoteRequest(id: id.rawValue)
-    let response = try await scope.call(.write) { attempt async throws(RPCError) in
+    let response = try await scope.call("Cluster/MemberPromote", .write) {
+      attempt async throws(RPCError) in
       try await ClusterClient(attempt.client).memberPromote(request, options: attempt.options)
     }
     return MemberList(response.header, response.members)

@@ -50,7 +50,8 @@ public struct Maintenance: Sendable {
   }
 
   public func status(of endpoint: String? = nil) async throws(ClientError) -> Status {
-    let response = try await scope.call(.read, at: endpoint) { attempt async throws(RPCError) in
+    let response = try await scope.call("Maintenance/Status", .read, at: endpoint) {
+      attempt async throws(RPCError) in
       let request = Etcdserverpb.StatusRequest()
       return try await MaintenanceClient(attempt.client).status(request, options: attempt.options)
     }
@@ -122,7 +123,8 @@ public struct Maintenance: Sendable {
       memberID: alarm?.member.rawValue ?? 0,
       alarm: alarm?.kind.wire ?? .none
     )
-    let response = try await scope.call(effect) { attempt async throws(RPCError) in
+    let response = try await scope.call("Maintenance/Alarm", effect) {
+      attempt async throws(RPCError) in
       try await MaintenanceClient(attempt.client).alarm(request, options: attempt.options)
     }
     return response.alarms.map {
@@ -134,7 +136,8 @@ public struct Maintenance: Sendable {
 
   /// Gives what the database has freed back to the file system. The member answers nobody meanwhile.
   public func defragment(_ endpoint: String? = nil) async throws(ClientError) {
-    _ = try await scope.call(.write, at: endpoint) { attempt async throws(RPCError) in
+    _ = try await scope.call("Maintenance/Defragment", .write, at: endpoint) {
+      attempt async throws(RPCError) in
       let request = Etcdserverpb.DefragmentRequest()
       return try await MaintenanceClient(attempt.client).defragment(
         request,
@@ -159,7 +162,8 @@ public struct Maintenance: Sendable {
     of endpoint: String? = nil
   ) async throws(ClientError) -> KeyHash {
     let request = Etcdserverpb.HashKVRequest(revision: revision)
-    let response = try await scope.call(.read, at: endpoint) { attempt async throws(RPCError) in
+    let response = try await scope.call("Maintenance/HashKV", .read, at: endpoint) {
+      attempt async throws(RPCError) in
       try await MaintenanceClient(attempt.client).hashKV(request, options: attempt.options)
     }
     return KeyHash(
@@ -187,7 +191,8 @@ public struct Maintenance: Sendable {
     var failure = ClientError.closed
     for candidate in candidates {
       do throws(ClientError) {
-        _ = try await scope.call(.write, at: candidate) { attempt async throws(RPCError) in
+        _ = try await scope.call("Maintenance/MoveLeader", .write, at: candidate) {
+          attempt async throws(RPCError) in
           try await MaintenanceClient(attempt.client).moveLeader(request, options: attempt.options)
         }
         return
@@ -222,7 +227,7 @@ public struct Maintenance: Sendable {
       request.action = .cancel
     }
     let sent = request
-    return try await scope.call(.write) { attempt async throws(RPCError) in
+    return try await scope.call("Maintenance/Downgrade", .write) { attempt async throws(RPCError) in
       try await MaintenanceClient(attempt.client).downgrade(sent, options: attempt.options)
     }.version
   }

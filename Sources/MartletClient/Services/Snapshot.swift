@@ -49,7 +49,7 @@ public struct Snapshot: AsyncSequence, Sendable {
         if let stream {
           response = try await stream.next()
         } else {
-          let (opened, first) = try await scope.openStream(at: endpoint) {
+          let (opened, first) = try await scope.openStream("Maintenance/Snapshot", at: endpoint) {
             attempt async throws(RPCError) in
             try await MaintenanceClient(attempt.client).snapshot(
               Etcdserverpb.SnapshotRequest(),

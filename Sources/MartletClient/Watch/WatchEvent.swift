@@ -34,6 +34,8 @@ public struct WatchBatch: Hashable, Sendable {
   public var events: [WatchEvent]
   /// Everything up to this revision has been delivered.
   public var revision: Int64
+  /// Who told it, and how far the store was then.
+  public var header: ResponseHeader
 }
 
 /// What a watch tells, and from when on.

@@ -172,6 +172,14 @@ package struct StreamingCall<Request: Message, Response: Message>: Sendable {
     await owner.call.send(RPCClient.encode(request))
   }
 
+  /// Sends a request without waiting, in the order of these calls: what the server does not take in
+  /// time piles up here. Without effect when the call has ended.
+  package func post(_ request: Request) {
+    let call = owner.call
+    let message = RPCClient.encode(request)
+    call.eventLoop.execute { call.write(message) }
+  }
+
   /// Ends the request stream.
   package func finishSending() {
     let call = owner.call
