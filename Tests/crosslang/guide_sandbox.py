@@ -16,10 +16,12 @@ import time
 
 from guide_blocks import READER, ROOT, Block, blocks, missing_line
 
-BLOCK_SECONDS = 120
-READY_SECONDS = 60
-EVENTUALLY_SECONDS = 60
-STOP_SECONDS = 30
+BLOCK_SECONDS = 300
+READY_SECONDS = 120
+EVENTUALLY_SECONDS = 120
+STOP_SECONDS = 60
+# What etcdctl gives up after; its own times are for machines that do nothing else.
+CTL_SECONDS = 60
 # Who has more than one address: the machine between two networks that do not know each other.
 MORE_ADDRESSES = {"10.0.0.9": ["203.0.113.9"]}
 NAMES = {"10.0.0.1": "a.example.com shop.example.com", "10.0.0.2": "b.example.com",
@@ -152,7 +154,9 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
-        return {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8", "ETCDCTL_API": "3"}
+        return {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8", "ETCDCTL_API": "3",
+                "ETCDCTL_COMMAND_TIMEOUT": f"{CTL_SECONDS}s",
+                "ETCDCTL_DIAL_TIMEOUT": f"{CTL_SECONDS}s"}
 
     def run(self, block: Block) -> None:
         if "background" in block.words:
