@@ -226,7 +226,7 @@ let package = Package(
     .executableTarget(
       name: "martlet-bench",
       dependencies: [
-        "Base", "Proto", "HTTP2", "RPC", "TLS", nioCore, nioPosix,
+        "MartletClient", "Base", "Proto", "HTTP2", "RPC", "TLS", nioCore, nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
@@ -337,13 +337,13 @@ let package = Package(
     ),
     .testTarget(
       name: "GatewayTests",
-      dependencies: ["Flags", "Discovery", "Gateway", nioCore, nioPosix, logging],
+      dependencies: ["Discovery", "Gateway", "TLS", nioCore, nioPosix, logging],
       swiftSettings: strict
     ),
     .testTarget(
       name: "GRPCProxyTests",
       dependencies: [
-        "Base", "Proto", "RPC", "GRPCProxy", "MartletServer", nioCore, nioPosix, logging,
+        "Base", "Proto", "GRPCProxy",
       ],
       swiftSettings: strict
     ),

@@ -62,7 +62,8 @@ import Testing
     "martletutl": ["Migration", "Base", "Proto", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
-      "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix", "ArgumentParser", "Histogram",
+      "MartletClient", "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix",
+      "ArgumentParser", "Histogram",
     ],
   ]
 

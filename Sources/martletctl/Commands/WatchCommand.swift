@@ -1,0 +1,231 @@
+import Glibc
+import MartletClient
+import Proto
+
+/// `watch`.
+enum WatchCommand {
+  static let flags = [
+    Flag("interactive", short: "i", .bool, "", "read watches from the standard input, a line each"),
+    Flag("prefix", .bool, "", "all keys that begin with the given one"),
+    Flag("prev-kv", .bool, "", "print what was there before"),
+    Flag("progress-notify", .bool, "", "print now and then how far the watch has come"),
+    Flag("rev", .integer, "0", "begin with this revision"),
+  ]
+
+  static let all = [
+    Command(
+      path: ["watch"],
+      usage: "[options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
+      summary: "prints changes as they happen",
+      flags: flags,
+      formats: .withoutTable,
+      run: run
+    )
+  ]
+
+  /// One watch that was asked for.
+  struct Request: Equatable {
+    var range: [String]
+    /// What is run for each event; empty nothing.
+    var command: [String]
+  }
+
+  /// What the words mean. Throws etcdctl's reasons.
+  static func request(
+    _ words: [String],
+    countBeforeDash: Int?,
+    environment key: String?,
+    rangeEnd: String?
+  ) throws -> Request {
+    let own = Array(words.prefix(countBeforeDash ?? words.count))
+    var command = Array(words.dropFirst(own.count))
+    if countBeforeDash != nil, command.isEmpty {
+      throw Failure.badArguments("bad number of arguments (found separator --, but no commands)")
+    }
+    if let key, !key.isEmpty {
+      if countBeforeDash != nil, !own.isEmpty {
+        throw Failure.badArguments(
+          "bad number of arguments (found conflicting environment key)"
+        )
+      }
+      if countBeforeDash == nil { command = own }
+      return Request(
+        range: [key] + (rangeEnd.map { $0.isEmpty ? [] : [$0] } ?? []),
+        command: command
+      )
+    }
+    guard !own.isEmpty else { throw Failure.badArguments("bad number of arguments") }
+    if own.count > 2 {
+      guard countBeforeDash == nil else { throw Failure.badArguments("bad number of arguments") }
+      command = Array(own[2...])
+    }
+    return Request(range: Array(own.prefix(2)), command: command)
+  }
+
+  private static func run(_ invocation: Invocation) async throws {
+    let isInteractive = invocation.flags.bool("interactive")
+    let request =
+      isInteractive
+      ? nil
+      : try request(
+        invocation.arguments,
+        countBeforeDash: invocation.countBeforeDash,
+        environment: variable("ETCDCTL_WATCH_KEY"),
+        rangeEnd: variable("ETCDCTL_WATCH_RANGE_END")
+      )
+    try await invocation.withConnection { connection in
+      if let request {
+        try await follow(request, invocation, connection)
+      } else {
+        try await readLines(invocation, connection)
+      }
+    }
+  }
+
+  private static func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }
+  }
+
+  /// Starts the watches of the lines, until the input ends.
+  private static func readLines(_ invocation: Invocation, _ connection: Connection) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      defer { group.cancelAll() }
+      let input = SharedInput()
+      while let text = try await input.next() {
+        let words = TxnText.words(TxnText.trimmed(text))
+        let invalid = "Invalid command \(text)"
+        guard let first = words.first, first == "watch" else {
+          Streams.warn("\(invalid) (only support watch)")
+          continue
+        }
+        let parser = CommandLineParser(commands: [], globals: GlobalFlags.all)
+        do {
+          let parsed = try parser.parse(all[0], Array(words.dropFirst()))
+          guard case .run(let command, let flags, let arguments, let count) = parsed else {
+            Streams.warn("\(invalid) (help is not available here)")
+            continue
+          }
+          let request = try request(
+            arguments,
+            countBeforeDash: count,
+            environment: variable("ETCDCTL_WATCH_KEY"),
+            rangeEnd: variable("ETCDCTL_WATCH_RANGE_END")
+          )
+          let inner = Invocation(
+            command: command,
+            flags: flags,
+            arguments: arguments,
+            countBeforeDash: count,
+            format: invocation.format
+          )
+          let printer = invocation.printer
+          group.addTask { try await follow(request, inner, connection, printer) }
+        } catch let misuse as CommandLineParser.Misuse {
+          Streams.warn("\(invalid) (\(misuse.message))")
+        } catch let failure as Failure {
+          Streams.warn("\(invalid) (\(failure.message ?? ""))")
+        }
+      }
+    }
+    throw Failure(.invalidInput, "Error reading watch request line: EOF")
+  }
+
+  /// The lines of the input, read where waiting hurts nobody.
+  private final class SharedInput: Sendable {
+    private nonisolated(unsafe) var lines = InputLines()
+
+    func next() async throws -> String? {
+      let result = await Blocking.run { Result { try self.lines.next() } }
+      guard let line = try result.get(), line.isWhole else { return nil }
+      return String(decoding: line.text, as: UTF8.self)
+    }
+  }
+
+  private static func follow(
+    _ request: Request,
+    _ invocation: Invocation,
+    _ connection: Connection,
+    _ printer: Printer? = nil
+  ) async throws {
+    let printer = printer ?? invocation.printer
+    let flags = invocation.flags
+    let range = try range(request.range, isPrefix: flags.bool("prefix"))
+    let options = WatchOptions(
+      startRevision: flags.integer("rev"),
+      includesPrevious: flags.bool("prev-kv"),
+      reportsProgress: flags.bool("progress-notify")
+    )
+    do {
+      let watch = try await connection.client.watch(range, options)
+      for try await batch in watch.batches { try await show(batch, request.command, printer) }
+    } catch let error as ClientError {
+      throw try await canceled(error, connection, printer)
+    }
+  }
+
+  private static func range(_ words: [String], isPrefix: Bool) throws -> KeyRange {
+    if isPrefix {
+      guard words.count == 1 else {
+        throw Failure.badArguments(
+          "`range_end` and `--prefix` are mutually exclusive"
+        )
+      }
+      return words[0].isEmpty ? .all : .prefix(words[0])
+    }
+    guard words.count > 1 else { return .key(words[0]) }
+    return .range(from: words[0], to: words[1])
+  }
+
+  private static func show(
+    _ batch: WatchBatch,
+    _ command: [String],
+    _ printer: Printer
+  ) async throws {
+    if batch.events.isEmpty { printer.print("progress notify: \(batch.revision)") }
+    printer.watch(.init(header: batch.header.message, events: batch.events.map(\.message)))
+    guard !command.isEmpty else { return }
+    for event in batch.events {
+      func quoted(_ bytes: [UInt8]) -> String {
+        String(decoding: GoText.quoted(bytes), as: UTF8.self)
+      }
+      let status = try await ChildProcess.run(
+        command,
+        environment: [
+          "ETCD_WATCH_REVISION=\(batch.header.revision)",
+          "ETCD_WATCH_EVENT_TYPE=\"\(event.kind == .put ? "PUT" : "DELETE")\"",
+          "ETCD_WATCH_KEY=\(quoted(event.key))",
+          "ETCD_WATCH_VALUE=\(quoted(event.keyValue.value))",
+        ]
+      )
+      guard status == 0 else {
+        let words = command.map { GoText.quoted($0) }.joined(separator: " ")
+        Streams.warn("command [\(words)] error (exit status \(status))")
+        throw Failure(.error, nil)
+      }
+    }
+  }
+
+  /// What is told of a watch that the server ended.
+  private static func canceled(
+    _ error: ClientError,
+    _ connection: Connection,
+    _ printer: Printer
+  ) async throws -> Failure {
+    guard error.code == .compacted || error.code == .watchCanceled else { return Failure(error) }
+    Streams.warn("watch was canceled (\(error.message))")
+    var header = Etcdserverpb.ResponseHeader()
+    if printer.format != .simple {
+      header = try await connection.status(nil).header ?? header
+      header.revision = 0
+    }
+    printer.watch(
+      .init(
+        header: header,
+        events: [],
+        compactRevision: error.compactRevision ?? 0,
+        isCanceled: true
+      )
+    )
+    return Failure(.interrupted, "watch is canceled by the server")
+  }
+}

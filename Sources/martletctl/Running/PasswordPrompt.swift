@@ -1,0 +1,35 @@
+import Glibc
+
+/// Asks for passwords, which are not shown as they are typed.
+enum PasswordPrompt {
+  nonisolated(unsafe) private static var lines = InputLines()
+
+  /// One line of the standard input. The prompt goes to the standard output, as etcdctl's does.
+  static func ask(_ prompt: String) throws -> String {
+    Streams.print(prompt, terminator: "")
+    var shown = termios()
+    let isTerminal = tcgetattr(STDIN_FILENO, &shown) == 0
+    if isTerminal {
+      var hidden = shown
+      hidden.c_lflag &= ~tcflag_t(ECHO)
+      tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden)
+    }
+    defer {
+      if isTerminal { tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown) }
+      Streams.print("")
+    }
+    return String(decoding: try lines.next()?.text ?? [], as: UTF8.self)
+  }
+
+  /// A new password for a user: asked twice, or with `isInteractive` false one line without a prompt.
+  static func new(for user: String, isInteractive: Bool) throws -> String {
+    guard isInteractive else {
+      return String(decoding: try lines.next()?.text ?? [], as: UTF8.self)
+    }
+    let first = try ask("Password of \(user): ")
+    guard !first.isEmpty else { throw Failure.badArguments("empty password") }
+    let second = try ask("Type password of \(user) again for confirmation: ")
+    guard first == second else { throw Failure.badArguments("given passwords are different") }
+    return first
+  }
+}
