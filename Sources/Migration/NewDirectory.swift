@@ -22,6 +22,7 @@ final class NewDirectory {
     self.path = path
     self.identity = identity
     try Self.checkPlace(plan)
+    try SystemFiles.makeParents(of: path)
     let suffix = String(UInt64.random(in: 0 ... .max), radix: 16)
     temporaryPath = "\(path).martletutl-\(suffix)"
     logDirectory = plan.logDirectory.map { SystemFiles.absolute($0) }
@@ -58,6 +59,7 @@ final class NewDirectory {
   /// Puts the log elsewhere when the plan says so: a member finds it by a link.
   private func linkLog() throws(MigrationError) {
     guard let logDirectory else { return }
+    try SystemFiles.makeParents(of: logDirectory)
     try SystemFiles.makeDirectory(logDirectory)
     guard rmdir(directory.logPath) == 0, symlink(logDirectory, directory.logPath) == 0 else {
       let code = errno

@@ -28,6 +28,19 @@ enum SystemFiles {
     }
   }
 
+  /// Makes the directories that lead to `path`, where they are missing.
+  static func makeParents(of path: String) throws(MigrationError) {
+    do {
+      try FileManager.default.createDirectory(
+        atPath: parent(of: path),
+        withIntermediateDirectories: true,
+        attributes: [.posixPermissions: 0o700]
+      )
+    } catch {
+      throw .file(path: parent(of: path), reason: "cannot be made: \(error)")
+    }
+  }
+
   /// A directory of its own for something in passing.
   static func makeTemporaryDirectory() throws(MigrationError) -> String {
     let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"

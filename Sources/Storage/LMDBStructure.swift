@@ -19,12 +19,16 @@ struct LMDBStructure {
   private static let lastPageOffset = 136
   private static let databaseBytes = 48
   private static let transactionOffset = 144
+  /// After how many pages they are given back, so that checking a large file takes little memory.
+  private static let residentPagesMax = 4096
 
   private let path: String
   private let file: UnsafeRawBufferPointer
   private let pageBytes: Int
   private var lastKey: UnsafeRawBufferPointer?
   private var taken: [Bool]
+  /// Pages read since the system got back those that reading mapped.
+  private var residentPages = 0
   private var branches: UInt64 = 0
   private var leaves: UInt64 = 0
   private var overflows: UInt64 = 0
@@ -103,6 +107,12 @@ struct LMDBStructure {
     try take(number)
     guard number < UInt64(taken.count) else {
       throw damaged(number, "beyond the file's \(file.count) bytes")
+    }
+    residentPages += 1
+    if residentPages == Self.residentPagesMax {
+      residentPages = 0
+      // What is still looked at comes back from the file.
+      madvise(UnsafeMutableRawPointer(mutating: file.baseAddress), file.count, MADV_DONTNEED)
     }
     let start = Int(number) * pageBytes
     let page = UnsafeRawBufferPointer(rebasing: file[start..<start + pageBytes])
