@@ -15,6 +15,8 @@ import harness
 
 KEYS = [b"load/%d" % number for number in range(5)]
 FIRST_KEY, LAST_KEY = b"load/", b"load0"
+# Written when the clients have ended: the last that a watcher waits for. No client reads it.
+END_KEY, WATCHED_END = b"load0/end", b"load1"
 # After this a client takes an operation's outcome for unknown and goes on at another member.
 CALL_SECONDS = 2
 # Between two operations of a client, so that the members get their share of a small machine.
@@ -169,38 +171,128 @@ class LoadClient(threading.Thread):
                 key=FIRST_KEY, range_end=LAST_KEY))])
 
 
+class Watcher(threading.Thread):
+    """Watches all that the clients write, at another member after a failure, from where it was. It
+    sees each event once, and in order (R2, R3), or says so in `fault`."""
+
+    def __init__(self, api: API, members: list, number: int):
+        super().__init__(daemon=True)
+        self.api, self.members, self.at = api, list(members), number % len(members)
+        self.events: list[tuple] = []
+        self.next_revision = 1
+        self.resumptions = 0
+        self.fault: BaseException | None = None
+        self.has_ended = False
+        self.stopping = threading.Event()
+        self.call = None
+
+    def run(self):
+        try:
+            while not self.stopping.is_set() and not self.has_ended:
+                with self.api.channel(self.members[self.at]) as channel:
+                    try:
+                        self.watch(channel)
+                    except grpc.RpcError:
+                        self.resumptions += 1
+                        self.at = (self.at + 1) % len(self.members)
+                        self.stopping.wait(0.05)
+        except BaseException as fault:  # The test's thread raises it again.
+            self.fault = fault
+
+    def watch(self, channel):
+        pb, is_done = self.api.pb, threading.Event()
+
+        def requests():
+            yield pb.WatchRequest(create_request=pb.WatchCreateRequest(
+                key=FIRST_KEY, range_end=WATCHED_END, start_revision=self.next_revision))
+            is_done.wait()  # The call lasts as long as its requests do.
+        self.call = self.api.grpc.WatchStub(channel).Watch(requests())
+        try:
+            for answer in self.call:
+                assert not answer.canceled, f"the watch is canceled: {answer.cancel_reason}"
+                for event in answer.events:
+                    assert event.kv.mod_revision >= self.next_revision, \
+                        f"an event of {event.kv.mod_revision} after {self.next_revision - 1}"
+                    self.events.append(essence(event))
+                    self.has_ended |= event.kv.key == END_KEY
+                if answer.events:
+                    self.next_revision = answer.events[-1].kv.mod_revision + 1
+                if self.has_ended or self.stopping.is_set():
+                    return
+        finally:
+            is_done.set()
+            self.call.cancel()
+
+    def halt(self) -> None:
+        self.stopping.set()
+        if self.call is not None:
+            self.call.cancel()
+        self.join()
+
+
+def essence(event) -> tuple:
+    """An event as something to compare."""
+    return event.kv.mod_revision, event.type, event.kv.key, event.kv.value
+
+
 class Load:
-    """Clients at work from `with` to its end, or to `stop`."""
+    """Clients and watchers at work from `with` to its end, or to `stop`."""
 
     def __init__(self, api: API, members: list, clients: int = 6, seed: int | None = None,
                  stays: bool = False):
         seed = make_seed() if seed is None else seed
+        self.api, self.members = api, list(members)
         self.clients = [LoadClient(api, members, number, seed, stays) for number in range(clients)]
+        self.watchers = [Watcher(api, members, number) for number in range(2)]
 
     def __enter__(self) -> "Load":
-        for client in self.clients:
-            client.start()
+        for thread in self.clients + self.watchers:
+            thread.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self.halt()
+        self.halt_clients()
+        for watcher in self.watchers:
+            watcher.halt()
 
-    def halt(self) -> None:
+    def halt_clients(self) -> None:
         for client in self.clients:
             client.stopping.set()
         for client in self.clients:
             client.join()
 
     def stop(self) -> list[Row]:
-        """Ends the clients; all that they saw."""
-        self.halt()
+        """Ends the clients; all that they saw. Checks what the watchers saw: each event, once."""
+        self.halt_clients()
         self.raise_faults()
+
+        def end():
+            for member in self.members:
+                try:
+                    with self.api.channel(member) as channel:
+                        self.api.grpc.KVStub(channel).Put(self.api.pb.PutRequest(
+                            key=END_KEY, value=b"%d" % time.monotonic_ns()), timeout=10)
+                    return member
+                except grpc.RpcError:
+                    continue
+        member = eventually("the last write", end)
+        everything = [essence(event) for events in written(self.api, member).values()
+                      for event in events if FIRST_KEY <= event.kv.key < WATCHED_END]
+        for watcher in self.watchers:
+            def has_ended():
+                self.raise_faults()
+                return watcher.has_ended
+            eventually("a watcher sees the last write", has_ended)
+            watcher.join()
+            assert watcher.events == everything[:len(watcher.events)], "a watcher missed events"
+        print(f"{len(everything)} events watched, "
+              f"{sum(watcher.resumptions for watcher in self.watchers)} resumptions")
         return [row for client in self.clients for row in client.rows]
 
     def raise_faults(self) -> None:
-        for client in self.clients:
-            if client.fault is not None:
-                raise RuntimeError(f"client {client.number} ended") from client.fault
+        for thread in self.clients + self.watchers:
+            if thread.fault is not None:
+                raise RuntimeError("a client ended") from thread.fault
 
     def wait_for_progress(self, what: str = "progress", clients: list | None = None) -> None:
         """Waits until each client has made a write and a read that began after now."""

@@ -102,6 +102,8 @@ class Switch:
             [sys.executable, str(pathlib.Path(__file__).parent / "network_switch.py"), str(seed),
              *map(str, ports)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=ports)
+        # How many packets came, were lost, delayed and repeated, as of the latest change.
+        self.counts: dict[str, int] = {}
 
     def link(self, source: int, target: int, **faults) -> None:
         """Sets what is wrong with the packets from one member to another; with nothing, all is
@@ -109,7 +111,9 @@ class Switch:
         rule = {"from": source, "to": target, **faults}
         self.process.stdin.write(json.dumps(rule).encode() + b"\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == b"done\n", "the switch has ended"
+        answer = self.process.stdout.readline()
+        assert answer, "the switch has ended"
+        self.counts = json.loads(answer)
 
     def all_links(self, **faults) -> None:
         for source in self.numbers:

@@ -5,7 +5,8 @@
 Each FD is one namespace's tun device: what is read there is an IP packet, whose last byte of the
 destination says which FD, from 1 on, it goes to. Lines of JSON on stdin change a link, both given by
 number: {"from": 1, "to": 2, "loss": 0.1, "delay": 0.02, "jitter": 0.01, "duplicate": 0.01}. What is
-left out is zero. Each is answered by a line on stdout once it holds. The end of stdin ends it.
+left out is zero. Each is answered by a line on stdout once it holds: how many packets came so far, and
+how many of them were lost, delayed and repeated. The end of stdin ends it.
 """
 
 import heapq
@@ -30,6 +31,7 @@ class Switch:
         self.links: dict[tuple[int, int], dict] = {}
         self.waiting: list[tuple[float, int, int, bytes, tuple[int, int]]] = []
         self.count = 0
+        self.counts = dict.fromkeys(("packets", "lost", "delayed", "repeated"), 0)
 
     def change(self, line: bytes) -> None:
         rule = json.loads(line)
@@ -47,12 +49,16 @@ class Switch:
         target = packet[DESTINATION_END]
         if not 1 <= target <= len(self.ports):
             return
+        self.counts["packets"] += 1
         rule = self.links.get((source, target))
         if not rule:
             return self.deliver(target, packet)
         if self.random.random() < rule["loss"]:
+            self.counts["lost"] += 1
             return
         copies = 2 if self.random.random() < rule["duplicate"] else 1
+        self.counts["repeated"] += copies - 1
+        self.counts["delayed"] += rule["delay"] > 0
         for _ in range(copies):
             # Each has its own, so jitter also changes their order.
             delay = max(0.0, rule["delay"] + rule["jitter"] * self.random.uniform(-1, 1))
@@ -94,7 +100,7 @@ def main() -> None:
                 *lines, pending = pending.split(b"\n")
                 for line in lines:
                     switch.change(line)
-                    os.write(1, b"done\n")
+                    os.write(1, json.dumps(switch.counts).encode() + b"\n")
                 continue
             try:
                 for _ in range(64):  # Then the others' turn.

@@ -103,6 +103,8 @@ def test_bad_links(api, tmp_path):
             for _ in range(10 if LONG else 1):
                 load.wait_for_progress("writes over worse links")
             check_end(api, cluster, load, tmp_path / "history")
+        print(cluster.switch.counts)
+        assert all(cluster.switch.counts.values()), "a fault was not there"
 
 
 @pytest.mark.parametrize("size", [3, 5])
