@@ -5,7 +5,10 @@ import Foundation
 struct Martletctl {
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
-    let words = Array(CommandLine.arguments.dropFirst())
+    // The arguments as they came: those of `CommandLine` are text.
+    let words = (1..<max(1, Int(CommandLine.argc))).compactMap { index in
+      CommandLine.unsafeArgv[index].map { RawText.text($0) }
+    }
     do {
       try await run(words, environment: ProcessInfo.processInfo.environment)
     } catch {

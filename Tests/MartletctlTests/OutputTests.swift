@@ -126,3 +126,24 @@ import Testing
     #expect(lines.count { $0 == UInt8(ascii: "\n") } == 5_000)
   }
 }
+
+/// Arguments that are no text.
+@Suite struct RawTextTests {
+  @Test(
+    arguments: [
+      [0xff], [0x61, 0xc3, 0x62], [0xf4, 0x8f, 0xbf, 0xbf], [0xed, 0xa0, 0x80], Array("ü".utf8), [],
+    ] as [[UInt8]]
+  )
+  func nothingIsLost(bytes: [UInt8]) {
+    #expect(RawText.bytes(RawText.text(bytes)) == bytes)
+  }
+
+  @Test func anyBytes() {
+    var generator = SystemRandomNumberGenerator()
+    for _ in 0..<2_000 {
+      let count = Int.random(in: 0...12, using: &generator)
+      let bytes = (0..<count).map { _ in UInt8.random(in: 0x80...0xff, using: &generator) }
+      #expect(RawText.bytes(RawText.text(bytes)) == bytes, "\(bytes)")
+    }
+  }
+}

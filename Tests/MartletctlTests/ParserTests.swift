@@ -118,6 +118,7 @@ import Testing
     #expect(try request(["a", "b"], nil) == .init(range: ["a", "b"], command: []))
     #expect(try request(["a", "ls"], 1) == .init(range: ["a"], command: ["ls"]))
     #expect(try request(["ls"], 0, key: "k") == .init(range: ["k"], command: ["ls"]))
+    #expect(try request(["a", "b", "c"], nil) == .init(range: ["a", "b"], command: []))
     #expect(throws: Failure.self) { try request([], nil) }
     #expect(throws: Failure.self) { try request(["a"], 1) }
     #expect(throws: Failure.self) { try request(["a", "ls"], 1, key: "k") }

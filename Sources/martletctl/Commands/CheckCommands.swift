@@ -43,8 +43,8 @@ enum CheckCommands {
 
   static func checkEmpty(_ prefix: String, _ connection: Connection) async throws {
     var request = Etcdserverpb.RangeRequest(
-      key: Array(prefix.utf8),
-      rangeEnd: KeyEnd.ofPrefix(Array(prefix.utf8))
+      key: RawText.bytes(prefix),
+      rangeEnd: KeyEnd.ofPrefix(RawText.bytes(prefix))
     )
     request.limit = 1
     guard try await connection.range(request).kvs.isEmpty else {
@@ -62,7 +62,7 @@ enum CheckCommands {
     _ invocation: Invocation,
     _ connection: Connection
   ) async throws {
-    let key = Array(prefix.utf8)
+    let key = RawText.bytes(prefix)
     let request = Etcdserverpb.DeleteRangeRequest(key: key, rangeEnd: KeyEnd.ofPrefix(key))
     let response = try await connection.deleteRange(request)
     if invocation.flags.bool("auto-compact") {
@@ -215,7 +215,7 @@ enum PerformanceCheck {
         try await clock.sleep(until: start + due)
         let random = (0..<keyBytes).map { _ in UInt8.random(in: .min ... .max) }
         return Etcdserverpb.PutRequest(
-          key: Array(prefix.utf8) + random,
+          key: RawText.bytes(prefix) + random,
           value: [UInt8](repeating: 0, count: valueBytes)
         )
       }
@@ -300,7 +300,7 @@ enum DataScaleCheck {
         guard number < keys else { return nil }
         let random = (0..<keyBytes).map { _ in UInt8.random(in: .min ... .max) }
         return Etcdserverpb.PutRequest(
-          key: Array(prefix.utf8) + random,
+          key: RawText.bytes(prefix) + random,
           value: [UInt8](repeating: 0, count: valueBytes)
         )
       }

@@ -12,7 +12,7 @@ enum CommandTable {
 /// Arguments as commands read them.
 extension Invocation {
   /// The bytes of an argument, as they came.
-  func bytes(_ index: Int) -> [UInt8] { Array(arguments[index].utf8) }
+  func bytes(_ index: Int) -> [UInt8] { RawText.bytes(arguments[index]) }
 
   /// Runs `body` with a client, and closes that.
   func withConnection(
@@ -52,9 +52,9 @@ enum KeyEnd {
         "`--prefix` and `--from-key` cannot be set at the same time, choose one"
       )
     }
-    var key = Array(arguments[0].utf8)
+    var key = RawText.bytes(arguments[0])
     guard isPrefix || isOpen else {
-      return (key, arguments.count > 1 ? Array(arguments[1].utf8) : [])
+      return (key, arguments.count > 1 ? RawText.bytes(arguments[1]) : [])
     }
     guard arguments.count == 1 else {
       throw Failure.badArguments(

@@ -48,7 +48,7 @@ enum ElectCommand {
     _ connection: Connection
   ) async throws {
     do {
-      for try await leader in connection.client.elections.observe(name) {
+      for try await leader in connection.client.elections.observe(RawText.bytes(name)) {
         try await Holding.show(leader.key, invocation, connection)
       }
     } catch let error as ClientError where error.code == .canceled {
@@ -65,8 +65,8 @@ enum ElectCommand {
   ) async throws {
     try await connection.client.withLease(ttl: ttl) { lease in
       let leadership = try await connection.client.elections.campaign(
-        name,
-        value: proposal,
+        RawText.bytes(name),
+        value: RawText.bytes(proposal),
         lease: lease.id
       )
       try await Holding.show(leadership.key.key, invocation, connection)

@@ -39,12 +39,12 @@ enum LockCommand {
     _ interruption: Interruption
   ) async throws {
     try await connection.client.withLease(ttl: ttl) { lease in
-      let held = try await connection.client.locks.lock(name, lease: lease.id)
+      let held = try await connection.client.locks.lock(RawText.bytes(name), lease: lease.id)
       guard command.isEmpty else {
         let status = try await ChildProcess.run(
           command,
           environment: [
-            "ETCD_LOCK_KEY=\(String(decoding: held.key, as: UTF8.self))",
+            "ETCD_LOCK_KEY=\(RawText.text(held.key))",
             "ETCD_LOCK_REV=\(held.fencingToken)",
           ]
         )

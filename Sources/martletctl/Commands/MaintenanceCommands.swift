@@ -36,7 +36,7 @@ enum MaintenanceCommands {
       formats: .basic,
       run: moveLeader
     ),
-    Command(path: ["version"], usage: "", summary: "prints the version") { _ in
+    Command(path: ["version"], usage: "", summary: "prints the version", formats: .unchecked) { _ in
       Streams.print("martletctl version: \(martletVersion)\nAPI version: \(etcdctlVersion)")
     },
   ]

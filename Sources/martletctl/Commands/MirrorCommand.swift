@@ -51,8 +51,8 @@ enum MirrorCommand {
         "`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time, choose one"
       )
     }
-    let prefix = Array(flags["prefix"].utf8)
-    var replacement = Array(flags["dest-prefix"].utf8)
+    let prefix = RawText.bytes(flags["prefix"])
+    var replacement = RawText.bytes(flags["dest-prefix"])
     if replacement.isEmpty, !flags.bool("no-dest-prefix") { replacement = prefix }
     let client = try destination(invocation)
     try await invocation.withConnection { source in

@@ -141,7 +141,7 @@ enum RoleCommands {
     if isPrefix && isOpen {
       throw Failure.badArguments("--from-key and --prefix flags are mutually exclusive")
     }
-    let key = Array(arguments.first?.utf8 ?? "".utf8)
+    let key = RawText.bytes(arguments.first ?? "")
     if arguments.count > 1 {
       if isPrefix {
         throw Failure.badArguments("unexpected endkey argument with --prefix flag")
@@ -149,7 +149,7 @@ enum RoleCommands {
       if isOpen {
         throw Failure.badArguments("unexpected endkey argument with --from-key flag")
       }
-      return (key.isEmpty ? [0] : key, Array(arguments[arguments.startIndex + 1].utf8))
+      return (key.isEmpty ? [0] : key, RawText.bytes(arguments[arguments.startIndex + 1]))
     }
     if key.isEmpty { return ([0], isPrefix || isOpen ? [0] : []) }
     return (key, isPrefix ? KeyEnd.ofPrefix(key) : isOpen ? [0] : [])
@@ -206,7 +206,7 @@ enum RoleCommands {
       invocation.printer.message(response) {
         $0.header(response.header)
       } simple: {
-        let end = String(decoding: sent.rangeEnd, as: UTF8.self)
+        let end = RawText.text(sent.rangeEnd)
         let keys =
           switch sent.rangeEnd {
           case []: "key \(arguments[1])"
@@ -243,8 +243,8 @@ extension Printer {
   }
 
   private func keys(_ permission: Authpb.Permission) {
-    let key = String(decoding: permission.key, as: UTF8.self)
-    let end = String(decoding: permission.rangeEnd, as: UTF8.self)
+    let key = RawText.text(permission.key)
+    let end = RawText.text(permission.rangeEnd)
     switch permission.rangeEnd {
     case []: print("\t\(key)")
     case [0]: print("\t[\(key), <open ended>")

@@ -47,7 +47,8 @@ enum SnapshotCommands {
     let endpoints = try await Connection.endpoints(invocation.flags)
     guard endpoints.count == 1 else {
       let list = endpoints.joined(separator: " ")
-      throw Failure.badArguments(
+      throw Failure(
+        .interrupted,
         "snapshot must be requested to one selected node, not multiple [\(list)]"
       )
     }
@@ -173,7 +174,7 @@ enum OfflineTool {
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
     let beside = folder + "martletutl"
     let program = access(beside, X_OK) == 0 ? beside : "martletutl"
-    var words = (["martletutl"] + arguments).map { strdup($0) } + [nil]
+    var words = (["martletutl"] + arguments).map { RawText.copy($0) } + [nil]
     execvp(program, &words)
     for word in words { free(word) }
     throw Failure(

@@ -33,7 +33,7 @@ enum TxnCommand {
         guard let line = try input.next(), line.isWhole else {
           throw Failure(.invalidInput, "EOF")
         }
-        let text = TxnText.trimmed(String(decoding: line.text, as: UTF8.self))
+        let text = TxnText.trimmed(RawText.text(line.text))
         if text.isEmpty { return values }
         values.append(try parse(text))
       }
@@ -78,7 +78,7 @@ enum TxnText {
       value = quotedText(&rest)
     }
     guard let key, let value else {
-      let shown = String(decoding: GoText.quoted(key ?? []), as: UTF8.self)
+      let shown = RawText.text(GoText.quoted(key ?? []))
       throw malformed("; got \(target)(\(shown)) \(relation) \"\"")
     }
     var compare = Etcdserverpb.Compare()
@@ -90,7 +90,7 @@ enum TxnText {
     case "<": compare.result = .less
     default: throw malformed(" (unknown operator \(relation))")
     }
-    try set(target, String(decoding: value, as: UTF8.self), value, line, &compare)
+    try set(target, RawText.text(value), value, line, &compare)
     return compare
   }
 
@@ -139,7 +139,7 @@ enum TxnText {
       if rest[index] == quote {
         let content = rest[rest.index(after: rest.startIndex)..<index]
         rest = rest[rest.index(after: index)...]
-        return quote == "`" ? Array(content.utf8) : unescaped(content)
+        return quote == "`" ? RawText.bytes(content) : unescaped(content)
       }
       if rest[index] == "\\", quote == "\"" { index = rest.index(after: index) }
       guard index < rest.endIndex else { return nil }
@@ -157,7 +157,7 @@ enum TxnText {
   /// What stands between double quotes, its escapes read; nil when one is none.
   static func unescaped(_ text: Substring) -> [UInt8]? {
     var result: [UInt8] = []
-    var rest = Array(text.utf8)[...]
+    var rest = RawText.bytes(text)[...]
     while let byte = rest.popFirst() {
       guard byte == UInt8(ascii: "\\") else {
         result.append(byte)
@@ -231,7 +231,7 @@ enum TxnText {
       if first == "\"" {
         var copy = rest
         if let content = quotedText(&copy) {
-          words.append(String(decoding: content, as: UTF8.self))
+          words.append(RawText.text(content))
           rest = copy
           continue
         }

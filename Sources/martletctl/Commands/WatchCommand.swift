@@ -38,27 +38,20 @@ enum WatchCommand {
     rangeEnd: String?
   ) throws -> Request {
     let own = Array(words.prefix(countBeforeDash ?? words.count))
-    var command = Array(words.dropFirst(own.count))
+    let command = Array(words.dropFirst(own.count))
     if countBeforeDash != nil, command.isEmpty {
       throw Failure.badArguments("bad number of arguments (found separator --, but no commands)")
     }
     if let key, !key.isEmpty {
-      if countBeforeDash != nil, !own.isEmpty {
-        throw Failure.badArguments(
-          "bad number of arguments (found conflicting environment key)"
-        )
+      guard own.isEmpty else {
+        throw Failure.badArguments("bad number of arguments (found conflicting environment key)")
       }
-      if countBeforeDash == nil { command = own }
       return Request(
         range: [key] + (rangeEnd.map { $0.isEmpty ? [] : [$0] } ?? []),
         command: command
       )
     }
     guard !own.isEmpty else { throw Failure.badArguments("bad number of arguments") }
-    if own.count > 2 {
-      guard countBeforeDash == nil else { throw Failure.badArguments("bad number of arguments") }
-      command = Array(own[2...])
-    }
     return Request(range: Array(own.prefix(2)), command: command)
   }
 
@@ -83,7 +76,7 @@ enum WatchCommand {
   }
 
   private static func variable(_ name: String) -> String? {
-    getenv(name).map { String(cString: $0) }
+    getenv(name).map { RawText.text($0) }
   }
 
   /// Starts the watches of the lines, until the input ends.
@@ -96,6 +89,10 @@ enum WatchCommand {
         let invalid = "Invalid command \(text)"
         guard let first = words.first, first == "watch" else {
           Streams.warn("\(invalid) (only support watch)")
+          continue
+        }
+        guard words.count > 1 || variable("ETCDCTL_WATCH_KEY") != nil else {
+          Streams.warn("\(invalid) (command type or key is not provided)")
           continue
         }
         let parser = CommandLineParser(commands: [], globals: GlobalFlags.all)
@@ -121,7 +118,7 @@ enum WatchCommand {
           let printer = invocation.printer
           group.addTask { try await follow(request, inner, connection, printer) }
         } catch let misuse as CommandLineParser.Misuse {
-          Streams.warn("\(invalid) (\(misuse.message))")
+          throw Failure.badArguments(misuse.message)
         } catch let failure as Failure {
           Streams.warn("\(invalid) (\(failure.message ?? ""))")
         }
@@ -137,7 +134,7 @@ enum WatchCommand {
     func next() async throws -> String? {
       let result = await Blocking.run { Result { try self.lines.next() } }
       guard let line = try result.get(), line.isWhole else { return nil }
-      return String(decoding: line.text, as: UTF8.self)
+      return RawText.text(line.text)
     }
   }
 
@@ -170,10 +167,10 @@ enum WatchCommand {
           "`range_end` and `--prefix` are mutually exclusive"
         )
       }
-      return words[0].isEmpty ? .all : .prefix(words[0])
+      return words[0].isEmpty ? .all : .prefix(RawText.bytes(words[0]))
     }
-    guard words.count > 1 else { return .key(words[0]) }
-    return .range(from: words[0], to: words[1])
+    guard words.count > 1 else { return .key(RawText.bytes(words[0])) }
+    return .range(from: RawText.bytes(words[0]), to: RawText.bytes(words[1]))
   }
 
   private static func show(
@@ -186,7 +183,7 @@ enum WatchCommand {
     guard !command.isEmpty else { return }
     for event in batch.events {
       func quoted(_ bytes: [UInt8]) -> String {
-        String(decoding: GoText.quoted(bytes), as: UTF8.self)
+        RawText.text(GoText.quoted(bytes))
       }
       let status = try await ChildProcess.run(
         command,

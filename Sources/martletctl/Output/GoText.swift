@@ -50,7 +50,7 @@ enum GoText {
 
   /// What `%q` prints of a text.
   static func quoted(_ text: String) -> String {
-    String(decoding: quoted(Array(text.utf8)), as: UTF8.self)
+    RawText.text(quoted(RawText.bytes(text)))
   }
 
   /// What `%q` prints of bytes, which may be no UTF-8.

@@ -8,6 +8,8 @@ enum OutputFormat: String, Sendable, CaseIterable {
 
     /// Prints text, whatever the format.
     static let any = Set(formats: OutputFormat.allCases)
+    /// Prints text, and does not even look at what was asked for.
+    static let unchecked = Set(formats: [])
     static let withoutTable = Set(formats: [.simple, .json, .fields, .protobuf])
     static let withoutProtobuf = Set(formats: [.simple, .json, .fields, .table])
     /// What is the same for people and programs.
@@ -16,6 +18,7 @@ enum OutputFormat: String, Sendable, CaseIterable {
 
   /// Throws for a name that is none, and for a format that the command's output does not have.
   static func named(_ name: String, among set: Set) throws -> OutputFormat {
+    if set.formats.isEmpty { return .simple }
     guard let format = OutputFormat(rawValue: name) else {
       throw Failure(.badFeature, "unsupported output format")
     }

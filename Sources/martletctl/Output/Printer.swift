@@ -66,7 +66,7 @@ struct FieldsText {
   }
 
   mutating func add(_ name: String, quoted value: String) {
-    add(name, quoted: Array(value.utf8))
+    add(name, quoted: RawText.bytes(value))
   }
 
   mutating func blank() { bytes.append(UInt8(ascii: "\n")) }

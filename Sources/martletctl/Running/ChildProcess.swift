@@ -37,8 +37,8 @@ enum ChildProcess {
       inherited.append(strdup(entry))
       index += 1
     }
-    var variables = environment.map { strdup($0) } + inherited + [nil]
-    var arguments = words.map { strdup($0) } + [nil]
+    var variables = environment.map { RawText.copy($0) } + inherited + [nil]
+    var arguments = words.map { RawText.copy($0) } + [nil]
     defer { for entry in variables + arguments { free(entry) } }
     var child: pid_t = 0
     let result = posix_spawnp(&child, words[0], nil, &attributes, &arguments, &variables)

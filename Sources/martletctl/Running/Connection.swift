@@ -26,6 +26,7 @@ struct Connection: Sendable {
     settings.connectTimeout = flags.duration("dial-timeout")
     settings.keepaliveInterval = max(flags.duration("keepalive-time"), .seconds(10))
     settings.keepaliveTimeout = flags.duration("keepalive-timeout")
+    settings.deadline = invocation.timeout
     settings.isDebugging = flags.bool("debug")
     client = try settings.client()
     timeout = invocation.timeout
@@ -77,7 +78,7 @@ struct Connection: Sendable {
       let password = String(user[user.index(after: colon)...])
       return .init(username: String(user[..<colon]), password: password)
     }
-    return .init(username: user, password: try PasswordPrompt.ask(prompt))
+    return .init(username: user, password: try PasswordPrompt.once(prompt))
   }
 
   func call<Request: Message, Response: Message>(

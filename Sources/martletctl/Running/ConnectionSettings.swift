@@ -11,6 +11,8 @@ struct ConnectionSettings {
   /// Whether endpoints without a scheme are spoken to without encryption.
   var mayBePlain = true
   var credentials: ClientConfiguration.Credentials?
+  /// How long one call may take.
+  var deadline = Duration.seconds(5)
   var connectTimeout = Duration.seconds(2)
   var keepaliveInterval = Duration.seconds(10)
   var keepaliveTimeout = Duration.seconds(6)
@@ -41,6 +43,7 @@ struct ConnectionSettings {
       configuration.tls = tls
     }
     configuration.credentials = credentials
+    configuration.deadline = deadline
     configuration.connectTimeout = connectTimeout
     configuration.keepaliveInterval = keepaliveInterval
     configuration.keepaliveTimeout = keepaliveTimeout

@@ -1,8 +1,18 @@
 import Glibc
+import Synchronization
 
 /// Asks for passwords, which are not shown as they are typed.
 enum PasswordPrompt {
   nonisolated(unsafe) private static var lines = InputLines()
+  private static let answers = Mutex<[String: String]>([:])
+
+  /// Asks once in the life of the process, however many clients are made.
+  static func once(_ prompt: String) throws -> String {
+    if let answer = answers.withLock({ $0[prompt] }) { return answer }
+    let answer = try ask(prompt)
+    answers.withLock { $0[prompt] = answer }
+    return answer
+  }
 
   /// One line of the standard input. The prompt goes to the standard output, as etcdctl's does.
   static func ask(_ prompt: String) throws -> String {

@@ -19,11 +19,11 @@ enum Streams {
   }
 
   static func print(_ text: String, terminator: String = "\n") {
-    write(Array((text + terminator).utf8))
+    write(RawText.bytes(text + terminator))
   }
 
   static func warn(_ text: String) {
-    write(Array((text + "\n").utf8), to: STDERR_FILENO)
+    write(RawText.bytes(text + "\n"), to: STDERR_FILENO)
   }
 
   /// Whether a person reads what is written there, so that colour and progress make sense.

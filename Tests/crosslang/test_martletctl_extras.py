@@ -1,0 +1,301 @@
+"""What martletctl does beyond single answers: work that lasts, that is interrupted, that moves on."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import Cluster, Member, etcdctl
+from test_martletctl import SECONDS_MAX, martletctl_binary
+
+WAIT_SECONDS = 60
+
+
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
+
+
+def ctl(endpoint: str, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess:
+    done = subprocess.run([martletctl_binary(), f"--endpoints={endpoint}", *words], text=True,
+                          capture_output=True, env=environment(), input=stdin, timeout=SECONDS_MAX)
+    assert not check or done.returncode == 0, done
+    return done
+
+
+class Running:
+    """A call that goes on: what it prints is waited for line by line."""
+
+    def __init__(self, endpoint: str, *words: str):
+        self.process = subprocess.Popen(
+            [martletctl_binary(), f"--endpoints={endpoint}", *words], env=environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.text = b""
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while text.encode() not in self.text:
+            ready, _, _ = select.select([self.process.stdout], [], [],
+                                        max(0, deadline - time.monotonic()))
+            piece = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            assert piece, f"{text!r} does not come: {self.text}"
+            self.text += piece
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        self.text += self.process.stdout.read()
+        self.errors = self.process.stderr.read()
+        return self.process.wait(WAIT_SECONDS)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+def wait_until(condition, what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} in {WAIT_SECONDS} s"
+        time.sleep(0.05)
+
+
+def test_a_watch_survives_a_restart_of_its_server() -> None:
+    member = Member("martlet")
+    try:
+        member.start()
+        with Running(member.endpoint, "watch", "k", "--prefix", "--rev", "1") as watch:
+            ctl(member.endpoint, "put", "k1", "before")
+            watch.wait_for("k1\nbefore\n")
+            member.stop()
+            member.start()
+            ctl(member.endpoint, "put", "k2", "after")
+            watch.wait_for("k2\nafter\n")
+            assert watch.text == b"PUT\nk1\nbefore\nPUT\nk2\nafter\n"
+            assert watch.process.poll() is None
+    finally:
+        member.close()
+
+
+def test_a_lock_is_held_while_its_command_runs_and_given_back_by_signals() -> None:
+    with Member("martlet") as member:
+        with Running(member.endpoint, "lock", "l") as first:
+            first.wait_for("l/")
+            with Running(member.endpoint, "lock", "l", "--", "sh", "-c",
+                         "echo mine $ETCD_LOCK_KEY $ETCD_LOCK_REV") as second:
+                wait_until(lambda: ctl(member.endpoint, "get", "l", "--prefix", "-w", "json").stdout
+                           .count('"key"') == 2, "no second waiter")
+                assert first.end() == 0
+                second.wait_for("mine l/")
+                key, revision = re.search(rb"mine (l/[0-9a-f]+) (\d+)", second.text).groups()
+                assert second.process.wait(WAIT_SECONDS) == 0
+                assert int(revision) > 0 and key.startswith(b"l/")
+        assert ctl(member.endpoint, "get", "l", "--prefix").stdout == ""
+        assert ctl(member.endpoint, "lease", "list").stdout == "found 0 leases\n"
+        done = ctl(member.endpoint, "lock", "l", "--", "sh", "-c", "exit 7", check=False)
+        assert (done.returncode, done.stderr) == (7, "Error: exit status 7\n")
+
+
+def test_who_is_elected_is_told_to_listeners() -> None:
+    with Member("martlet") as member:
+        with Running(member.endpoint, "elect", "e", "one") as one:
+            one.wait_for("\none\n")
+            with Running(member.endpoint, "elect", "-l", "e") as listener, \
+                    Running(member.endpoint, "elect", "e", "two") as two:
+                listener.wait_for("\none\n")
+                wait_until(lambda: ctl(member.endpoint, "get", "e/", "--prefix", "-w", "json").stdout
+                           .count('"key"') == 2, "no second candidate")
+                assert one.end(signal.SIGTERM) == 0
+                two.wait_for("\ntwo\n")
+                listener.wait_for("\ntwo\n")
+                assert two.end() == 0
+
+
+def test_a_mirror_copies_follows_and_outlives_its_destination() -> None:
+    destination = Member("martlet")
+    try:
+        destination.start()
+        with Member("martlet") as source:
+            for number in range(5):
+                ctl(source.endpoint, "put", f"app/{number}", f"v{number}")
+            ctl(source.endpoint, "put", "other", "x")
+            with Running(source.endpoint, "make-mirror", destination.endpoint, "--prefix=app/",
+                         "--dest-prefix=copy/", "--max-txn-ops=2") as mirror:
+                def copied() -> str:
+                    return ctl(destination.endpoint, "get", "", "--prefix").stdout
+                expected = "".join(f"copy/{n}\nv{n}\n" for n in range(5))
+                wait_until(lambda: copied() == expected, "not copied")
+                ctl(source.endpoint, "del", "app/0")
+                ctl(source.endpoint, "put", "app/9", "new")
+                wait_until(lambda: "copy/0" not in copied() and "copy/9\nnew" in copied(), "no follow")
+                destination.stop()
+                ctl(source.endpoint, "put", "app/10", "later")
+                destination.start()
+                wait_until(lambda: "copy/10\nlater" in copied(), "not resumed")
+                assert "other" not in copied()
+                assert mirror.process.poll() is None
+    finally:
+        destination.close()
+
+
+def test_shapes_that_are_newer_than_etcdctl_3_4() -> None:
+    with Member("martlet") as member:
+        ctl(member.endpoint, "put", "a/b", "1")
+        ctl(member.endpoint, "put", "a/c/d", "2")
+        ctl(member.endpoint, "put", "a/b", "3")
+        tree = ctl(member.endpoint, "get", "a", "--prefix", "--tree").stdout
+        assert tree == "a/\n├── b = 3\n└── c/\n    └── d = 2\n"
+        assert ctl(member.endpoint, "get", "", "--prefix", "--min-mod-rev=4").stdout == "a/b\n3\n"
+        assert ctl(member.endpoint, "get", "", "--prefix", "--max-create-rev=2",
+                   "--keys-only").stdout == "a/b\n\n"
+        count = ctl(member.endpoint, "get", "", "--prefix", "--count-only", "-w", "fields").stdout
+        assert '"Count" : 2\n' in count and '"Key"' not in count
+        refused = ctl(member.endpoint, "get", "", "--prefix", "--count-only", check=False)
+        assert refused.returncode == 128
+        assert ctl(member.endpoint, "auth", "status").stdout == (
+            "Authentication Status: false\nAuthRevision: 1\n")
+        status = json.loads(ctl(member.endpoint, "auth", "status", "-w", "json").stdout)
+        assert status["authRevision"] == 1 and "enabled" not in status
+        hexed = json.loads(ctl(member.endpoint, "member", "list", "-w", "json", "--hex").stdout)
+        assert re.fullmatch("[0-9a-f]{1,16}", hexed["members"][0]["ID"])
+        top = ctl(member.endpoint, "top", "--count=1", "--interval=100ms", "-w", "json").stdout
+        row, = json.loads(top)
+        assert row["ROLE"] == "leader" and row["REVISION"] == "4" and row["WRITES/S"] == "0"
+
+
+def test_nothing_is_done_when_the_format_is_none_of_the_commands() -> None:
+    with Member("martlet") as member:
+        done = ctl(member.endpoint, "put", "k", "v", "-w", "table", check=False)
+        assert done.returncode == 4
+        assert done.stderr == "Error: table not supported as output format\n"
+        assert ctl(member.endpoint, "get", "k").stdout == ""
+
+
+def test_a_snapshot_is_whole_or_not_there(tmp_path) -> None:
+    with Member("martlet") as member:
+        ctl(member.endpoint, "put", "k", "v" * 1000)
+        path = tmp_path / "s.db"
+        assert ctl(member.endpoint, "snapshot", "save", str(path)).stdout == (
+            f"Snapshot saved at {path}\n")
+        assert path.stat().st_size > 1000
+        assert not (tmp_path / "s.db.part").exists()
+        path.unlink()
+    gone = ctl(member.endpoint, "--command-timeout=1s", "snapshot", "save", str(path), check=False)
+    assert gone.returncode == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_shown_and_colour_is_for_terminals() -> None:
+    """On a terminal of its own."""
+    with Member("martlet") as member:
+        ctl(member.endpoint, "put", "k", "v")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(martletctl_binary(), ["martletctl", f"--endpoints={member.endpoint}", "user",
+                                            "add", "someone"], {"TERM": "xterm"})
+        text = b""
+
+        def expect(wanted: bytes) -> None:
+            nonlocal text
+            deadline = time.monotonic() + WAIT_SECONDS
+            while wanted not in text:
+                ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+                assert ready, f"{wanted!r} does not come: {text!r}"
+                text += os.read(terminal, 65536)
+
+        expect(b"Password of someone: ")
+        os.write(terminal, b"secret\n")
+        expect(b"again for confirmation: ")
+        os.write(terminal, b"secret\n")
+        expect(b"User someone created")
+        assert b"secret" not in text
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(terminal)
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(martletctl_binary(), ["martletctl", f"--endpoints={member.endpoint}", "watch",
+                                            "k", "--rev", "1"], {"TERM": "xterm"})
+        text = b""
+        expect(b"\x1b[32mPUT\x1b[0m")
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def test_several_members() -> None:
+    with Cluster("martlet") as cluster:
+        leader = cluster.leader()
+        other = next(member for member in cluster.members if member is not leader)
+        healthy = ctl(leader.endpoint, "endpoint", "health", "--cluster").stderr
+        assert healthy.count("is healthy") == 3
+        moved = ctl(cluster.endpoints, "move-leader", cluster.id_of(other)).stdout
+        assert moved.startswith("Leadership transferred from ")
+        hashes = json.loads(ctl(leader.endpoint, "endpoint", "hashkv", "--cluster", "-w",
+                                "json").stdout)
+        assert len({row["HashKV"]["hash"] for row in hashes}) == 1 and len(hashes) == 3
+        top = json.loads(ctl(leader.endpoint, "top", "--count=1", "--interval=100ms", "-w",
+                             "json").stdout)
+        assert sorted(row["ROLE"] for row in top) == ["follower", "follower", "leader"]
+        other.kill()
+        ctl(cluster.endpoints, "put", "k", "v")
+        done = ctl(cluster.endpoints, "endpoint", "health", "--command-timeout=5s", check=False)
+        assert done.returncode == 1 and "is unhealthy" in done.stderr
+        assert done.stderr.count("is healthy") == 2
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_completion_in_a_shell(shell: str) -> None:
+    script = ctl("127.0.0.1:1", "completion", shell).stdout
+
+    def complete(*words: str) -> list[str]:
+        line = " ".join(f"'{word}'" for word in ("martletctl", *words))
+        ask = (f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _martletctl; "
+               "printf '%s\\n' \"${COMPREPLY[@]}\"")
+        return subprocess.run([shell, "-c", ask], capture_output=True, text=True, check=True,
+                              timeout=SECONDS_MAX).stdout.split()
+
+    assert complete("comp") == ["compaction", "completion"]
+    assert complete("--endpoints", "x", "lease", "gr") == ["grant"]
+    assert complete("get", "--pre") == ["--prefix"]
+    assert complete("lease", "timetolive", "--k")[0] == "--keys"
+    assert complete("-w", "js") == ["json"]
+    assert complete("get", "k", "--print") == ["--print-value-only"]
+
+
+def test_without_a_server() -> None:
+    done = ctl("127.0.0.1:1", "--command-timeout=500ms", "get", "k", check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    first, second = done.stderr.splitlines()
+    assert first == "Error: context deadline exceeded"
+    assert "127.0.0.1:1" in second
+
+
+def test_the_servers_of_another_tool_are_the_same(tmp_path) -> None:
+    """martletctl at etcd: a load, a snapshot that Debian's etcdctl restores."""
+    with Member("etcd") as member:
+        for number in range(20):
+            ctl(member.endpoint, "put", f"k{number}", "v" * 100)
+        path = tmp_path / "s.db"
+        ctl(member.endpoint, "snapshot", "save", str(path))
+        status = etcdctl(member, "snapshot", "status", str(path), "-w", "json").stdout
+        assert json.loads(status)["revision"] == 21
+
+
+@pytest.mark.skipif(not os.environ.get("MARTLET_LONG"), reason="a minute of load")
+def test_checks() -> None:
+    with Member("martlet") as member:
+        done = subprocess.run([martletctl_binary(), f"--endpoints={member.endpoint}", "check", "perf"],
+                              capture_output=True, text=True, env=environment(), timeout=180)
+        assert done.stdout.splitlines()[-1] in ("PASS", "FAIL"), done
+        scale = ctl(member.endpoint, "check", "datascale", "--auto-compact", check=False)
+        assert "Approximate system memory used" in scale.stdout, scale
+        assert ctl(member.endpoint, "get", "/etcdctl-check", "--prefix").stdout == ""
