@@ -16,9 +16,9 @@ REASONS = {
     "completion powershell": "missing: it says so; bash, zsh and fish have completion",
     "migrate": "missing: stores of etcd 2 are beyond what Martlet reads",
     "version": "differs because it is martletctl's version",
-    "help": "same",
-    "snapshot status": "differs because martletutl does the work: it must be installed beside",
-    "snapshot restore": "differs because martletutl does the work: it must be installed beside",
+    "snapshot status": "same; martletutl does the work, which must be beside it or in PATH",
+    "snapshot restore": "differs because martletutl does the work: it takes snapshots of Martlet; "
+                        "for etcd's it has `migrate import`",
     "defrag --data-dir": "differs because martletutl does the work",
     "txn": "differs because 'single quotes' keep their whole text (etcdctl 3.4 cuts it), `lease` "
            "compares, and an unknown operator is an error (etcdctl 3.4 panics in both)",

@@ -192,7 +192,13 @@ def test_same_bytes(kind: str) -> None:
                       ["role", "grant-permission", "r", "read", "k", "--prefix"],
                       ["member", "add", "l", "--learner", "--peer-urls=http://127.0.0.1:1"]):
             etcdctl(member, *words)
-        for case in ctl_cases.READS:
+        reads = list(ctl_cases.READS)
+        if kind == "etcd":
+            path = f"{member.directory}/s.db"
+            etcdctl(member, "snapshot", "save", path)
+            reads += [ctl_cases.case(f"snapshot status {path} -w {format}")
+                      for format in ("simple", "json", "fields", "table")]
+        for case in reads:
             theirs = run("etcdctl", member.endpoint, case, list(case.words))
             ours = run("martletctl", member.endpoint, case, list(case.words))
             if theirs.stdout != ours.stdout or (theirs.code != ours.code and not case.lines):

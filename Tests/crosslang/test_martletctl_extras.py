@@ -188,7 +188,16 @@ def test_a_snapshot_is_whole_or_not_there(tmp_path) -> None:
             f"Snapshot saved at {path}\n")
         assert path.stat().st_size > 1000
         assert not (tmp_path / "s.db.part").exists()
-        path.unlink()
+    restored = Member("martlet")
+    try:
+        ctl(restored.endpoint, "snapshot", "restore", str(path), "--name=m1",
+            f"--data-dir={restored.directory}/data", f"--initial-cluster=m1={restored.peer_url}",
+            f"--initial-advertise-peer-urls={restored.peer_url}")
+        restored.start()
+        assert ctl(restored.endpoint, "get", "k", "--print-value-only").stdout == "v" * 1000 + "\n"
+    finally:
+        restored.close()
+    path.unlink()
     gone = ctl(member.endpoint, "--command-timeout=1s", "snapshot", "save", str(path), check=False)
     assert gone.returncode == 5
     assert list(tmp_path.iterdir()) == []
