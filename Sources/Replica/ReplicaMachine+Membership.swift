@@ -19,16 +19,7 @@ extension ReplicaMachine {
   private func propose(membership request: SharedBytes) {
     guard let change = request.withUnsafeBytes({ MembershipChange($0) }) else { return }
     do throws(RequestError) {
-      if change.kind == .promote { try checkPromotion(of: change.memberID) }
-      do throws(ProposeError) {
-        try raft.propose(change.confChange(context: request))
-      } catch .configurationPending {
-        // One at a time: it waits until the one under way is applied.
-        guard waitingChanges.count < Self.waitingChangesMax else { throw .tooManyRequests }
-        waitingChanges.append(request)
-      } catch {
-        throw RequestError(error)
-      }
+      try propose(change, request)
     } catch {
       status.proposalsFailed += 1
       let handle = request.withUnsafeBytes {
@@ -36,6 +27,33 @@ extension ReplicaMachine {
       }
       reply(to: handle) { (_: inout ByteWriter) throws(RequestError) in throw error }
     }
+  }
+
+  private func propose(
+    _ change: MembershipChange,
+    _ request: SharedBytes
+  ) throws(RequestError) {
+    if change.kind == .promote { try checkPromotion(of: change.memberID) }
+    if raft.role != .leader, raft.leader != .none {
+      return forward([.configuration(change.confChange(context: request))])
+    }
+    do throws(ProposeError) {
+      try raft.propose(change.confChange(context: request))
+    } catch .configurationPending {
+      // One at a time: it waits until the one under way is applied.
+      guard waitingChanges.count < Self.waitingChangesMax else { throw .tooManyRequests }
+      waitingChanges.append(request)
+    } catch {
+      throw RequestError(error)
+    }
+  }
+
+  /// A change that another member sent to this leader; its message was new.
+  func receive(_ change: ConfChange) throws(RequestError) {
+    guard let membership = change.context.withUnsafeBytes({ MembershipChange($0) }),
+      !change.entersJoint, change.changes == [membership.raftChange]
+    else { return }
+    try propose(membership, change.context)
   }
 
   /// Proposes to make a learner a voter, for another member. Only the leader can.

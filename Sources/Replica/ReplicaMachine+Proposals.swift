@@ -81,12 +81,17 @@ extension ReplicaMachine {
   }
 
   private func forward(_ requests: [SharedBytes], _ name: ProposalBlockName?) {
+    forward(requests.map { .normal($0) })
+    desk.noteProposed(name, in: raft.term)
+  }
+
+  /// Sends something to the leader, who takes it once, and in this term only.
+  func forward(_ payloads: [Payload]) {
     var message = Raft.Message(.propose, from: configuration.memberID, to: raft.leader, term: .zero)
     message.logTerm = raft.term
     message.context = desk.takeNumber()
-    message.entries = requests.map { Entry(term: .zero, index: .zero, payload: .normal($0)) }
+    message.entries = payloads.map { Entry(term: .zero, index: .zero, payload: $0) }
     desk.outgoing.append(message)
-    desk.noteProposed(name, in: raft.term)
   }
 
   /// Proposes what was held, as far as that is possible now.
@@ -141,10 +146,20 @@ extension ReplicaMachine {
     var requests: [SharedBytes] = []
     var bytes = 0
     for entry in message.entries {
-      guard case .normal(let request) = entry.payload else { continue }
-      requests.append(request)
-      bytes += entry.size
+      switch entry.payload {
+      case .normal(let request):
+        requests.append(request)
+        bytes += entry.size
+      case .configuration(let change):
+        do throws(RequestError) {
+          try receive(change)
+        } catch {
+          sendRefusal(of: [change.context], error, message)
+        }
+      case .empty: continue
+      }
     }
+    if requests.isEmpty { return }
     guard hasRoomForLoad, desk.heldBytes + bytes <= ForwardingDesk.heldBytesMax else {
       return sendRefusal(of: requests, .tooManyRequests, message)
     }
