@@ -25,7 +25,8 @@ package final class ReplicaMachine {
   }
   /// Grows with each change of `members`.
   package private(set) var membersVersion = 0
-  var confState: ConfState
+  /// The membership in force, as Raft has it.
+  package internal(set) var confState: ConfState
 
   /// Shared with the threads that keep leases alive.
   package let leases: LeaseRegistry

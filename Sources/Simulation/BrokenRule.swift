@@ -20,4 +20,16 @@ package enum BrokenRule: String, CaseIterable, Sendable {
   case releaseTooEarly
   /// A flush writes how far the log is applied first, and the revisions in a second transaction.
   case flushInTwoHalves
+  /// A restart takes the founders for the voters, removed ones too.
+  case membershipForgotten
+  /// A removed member goes on, and candidates count its votes.
+  case removedVotes
+  /// A leader counts what learners hold.
+  case learnerCounts
+  /// A snapshot is installed whose bytes were not compared with what was sent.
+  case snapshotUnverified
+  /// A member is sent an older copy of the store under the mark of now.
+  case snapshotStale
+  /// A snapshot is installed without the note that explains a store ahead of its log.
+  case installWithoutNote
 }

@@ -6,19 +6,25 @@ import Membership
 import Proto
 import Raft
 import Replica
+import Storage
 
 // What must be true at an answer and at the end.
 extension Simulation {
   /// What was acknowledged must be left, on a quorum of the disks, if the power goes right now.
   func checkDurable(_ index: UInt64) throws {
-    var holders = 0
-    for node in nodes {
-      if try lastDurableIndex(node) >= index { holders += 1 }
+    var holders: Set<MemberID> = []
+    for node in nodes where node.lives > 0 {
+      if try lastDurableIndex(node) >= index { holders.insert(node.id) }
     }
-    guard holders > nodes.count / 2 else {
+    let quorums = oracle.votersCommitting(index)
+    guard
+      quorums.contains(where: { voters in
+        voters.count { holders.contains($0) } > voters.count / 2
+      })
+    else {
       throw Violation(
         .durability,
-        "entry \(index) was acknowledged, a crash leaves it on \(holders) of \(nodes.count) disks"
+        "entry \(index) was acknowledged, a crash leaves it on \(holders.sorted()) of \(quorums)"
       )
     }
   }
@@ -34,11 +40,14 @@ extension Simulation {
       configuration: SimulatedMember.logConfiguration,
       metadata: LogMetadata(clusterID: founding.clusterID, memberID: node.id)
     ).recovered
-    return recovered.lastIndex.rawValue
+    // A snapshot is in the store before the log knows of it.
+    let stored = try node.disk.content(at: SimulatedStorage.path)?
+      .metadata(StoredMetadata.appliedKey).map { try LogMark(decoding: $0) }
+    return max(recovered.lastIndex.rawValue, stored?.index.rawValue ?? 0)
   }
 
   func checkProgress() throws {
-    let missing = nodes.filter { !provenNodes.contains($0.number) }
+    let missing = memberNodes.filter { !provenNodes.contains($0.number) }
     guard missing.isEmpty else {
       let states = nodes.map { node in
         node.member.map { "m\(node.number) \($0.machine.status)" } ?? "m\(node.number) down"
@@ -54,7 +63,7 @@ extension Simulation {
   /// Whether everything that was asked for has come to an end, everywhere.
   var isAtRest: Bool {
     guard calls.isEmpty, now > healTime + Self.restNanoseconds else { return false }
-    return nodes.allSatisfy { node in
+    return memberNodes.allSatisfy { node in
       guard let member = node.member else { return false }
       let status = member.machine.status
       return member.isIdle && status.applied.rawValue == oracle.applied
@@ -73,7 +82,8 @@ extension Simulation {
     }
     let clean = oracle.store.makeReader()
     let expected = try oracle.store.hashKV(revision: Revision(0), reader: clean)
-    for node in nodes {
+    try checkRemoved()
+    for node in memberNodes {
       guard let member = node.member else { continue }
       guard try member.store.hashKV(revision: Revision(0), reader: member.reader) == expected else {
         throw Violation(.equalState, "m\(node.number)'s HashKV is not that of a clean run")

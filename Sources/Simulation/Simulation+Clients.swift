@@ -16,6 +16,8 @@ extension Simulation {
     var member: SimulatedMember?
     /// Its place in the history; nil when it is not checked there.
     var place: Int?
+    /// Changes of the membership up to here were acknowledged when it was sent.
+    var membershipFloor: UInt64 = 0
     /// Whether the lease that it renews existed when it was sent.
     var isLeaseKnown = false
   }
@@ -33,6 +35,7 @@ extension Simulation {
     }
     // Some of the load is always without a plan.
     clients.append(RandomClient(number: count))
+    if !random.oneIn(3) { clients.append(OperatorClient(number: count + 1)) }
     for client in clients { scheduleNext(client) }
     for _ in 0..<1 + random.below(3) {
       let watcher = WatcherClient(self)
@@ -42,7 +45,7 @@ extension Simulation {
   }
 
   private func scheduleNext(_ client: SimulatedClient) {
-    later(UInt64(1 + random.below(200)) * 1_000_000) { [unowned self] in
+    later(UInt64(1 + random.below(client.pauseMillisecondsMax)) * 1_000_000) { [unowned self] in
       guard clients.contains(where: { $0 === client }) else { return }
       try issue(client)
     }
@@ -59,7 +62,7 @@ extension Simulation {
 
   private func issue(_ client: SimulatedClient) throws {
     let request = client.next(self)
-    let node = nodes[random.below(nodes.count)]
+    let node = client.target(request, self) ?? nodes[random.below(nodes.count)]
     try issue(request, client, to: node)
   }
 
@@ -70,6 +73,7 @@ extension Simulation {
       call.place = history.count
       history.append(TimedOperation(operation, call: now, end: .max))
     }
+    call.membershipFloor = acknowledgedMembership
     if case .keepAlive(let lease) = request {
       call.isLeaseKnown = oracle.model.leases[lease] != nil
     }
@@ -82,7 +86,8 @@ extension Simulation {
   private static func operation(of request: ClientRequest) -> KeyValueOperation? {
     switch request {
     case .proposal(_, let known?): KeyValueOperation(request: known)
-    case .range(let range, isSerializable: false): KeyValueOperation(request: .range(range))
+    case .range(let range, isSerializable: false) where range.revision == 0:
+      KeyValueOperation(request: .range(range))
     default: nil
     }
   }
@@ -111,6 +116,14 @@ extension Simulation {
         }
       case .keepAlive(let lease):
         try keepAlive(number, lease, member)
+      case .membership(let change):
+        var batch = ProposalBatch(epoch: member.epoch, capacity: 64)
+        batch.append(change, handle: RequestHandle(loop: 0, call: number))
+        member.machine.receive(membership: batch.take())
+      case .memberList:
+        try member.whenLinearizable { [unowned self, unowned member] in
+          try listMembers(number, member)
+        }
       }
     }
   }
@@ -124,27 +137,40 @@ extension Simulation {
     by member: SimulatedMember
   ) throws {
     guard let known = oracle.outcomes[number] else {
-      guard case .failure(let error) = answer, error == .noLeader || error == .tooManyRequests
+      guard case .failure(let error) = answer, mayRefuse(number, error)
       else { throw Violation(.answer, "call \(number) is answered and not applied") }
       try oracle.noteRefused(number)
       return reply(number, .refused)
     }
     // Without the request there is no telling what the answer is.
-    guard let call = calls[number], case .proposal(let request, _) = call.request else { return }
-    guard try AnswerReader.outcome(answer, request.operation, of: member.node.id) == known.outcome
-    else {
-      throw Violation(
-        .answer,
-        "call \(number), a \(request.operation) at \(known.index): wrong answer"
-      )
+    guard let call = calls[number] else { return }
+    let seen: Oracle.Outcome
+    switch call.request {
+    case .proposal(let request, _):
+      seen = try AnswerReader.outcome(answer, request.operation, of: member.node.id)
+    case .membership(let change):
+      seen = try AnswerReader.outcome(answer, of: change.kind)
+      acknowledgedMembership = max(acknowledgedMembership, known.index)
+    default: return
+    }
+    guard seen == known.outcome else {
+      throw Violation(.answer, "call \(number), \(call.request) at \(known.index): wrong answer")
     }
     if random.oneIn(24) { try checkDurable(known.index) }
     if let place = call.place { history[place].operation.revision = known.revision }
     reply(number, .outcome(known.outcome))
   }
 
+  /// Whether a call may be refused like this before it got into the log.
+  private func mayRefuse(_ number: UInt64, _ error: RequestError) -> Bool {
+    if error == .noLeader || error == .tooManyRequests { return true }
+    guard case .membership = calls[number]?.request else { return calls[number] == nil }
+    return error == .notLeader || error == .learnerNotReady || error == .notEnoughStarted
+      || error == .memberNotFound
+  }
+
   /// Lets an answer reach its client.
-  private func reply(_ number: UInt64, _ answer: ClientAnswer) {
+  func reply(_ number: UInt64, _ answer: ClientAnswer) {
     later(linkDelay) { [unowned self] in try finish(number, answer) }
   }
 
@@ -156,7 +182,9 @@ extension Simulation {
       count { $0.answers += 1 }
       note("answered", call.member?.node, number)
       if let place = call.place {
-        history[place].operation.outcome = outcome
+        let request = history[place].operation.request
+        history[place].operation.outcome = KeyValueModel.comparable(outcome, request)
+        history[place].operation.isVoid = history[place].operation.outcome == nil
         history[place].end = now
       }
       if let member = call.member { provenNodes.insert(member.node.number) }

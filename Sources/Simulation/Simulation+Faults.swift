@@ -14,7 +14,11 @@ extension Simulation {
     }
   }
 
-  private var somebody: SimulatedNode { nodes[random.below(nodes.count)] }
+  /// Of those that are on, if any is: a machine that left is not worth a fault.
+  private var somebody: SimulatedNode {
+    let up = nodes.filter(\.isUp)
+    return up.randomElement(using: &random) ?? nodes[0]
+  }
 
   private func milliseconds(_ least: Int, _ most: Int) -> UInt64 {
     UInt64(least + random.below(most - least)) * 1_000_000
@@ -22,7 +26,7 @@ extension Simulation {
 
   private func injectFault() throws {
     count { $0.faults += 1 }
-    switch random.below(17) {
+    switch random.below(18) {
     case 0, 1: crash(somebody)
     case 2: if let leader { crash(leader) }
     case 3: for node in nodes where random.oneIn(2) { crash(node) }
@@ -37,6 +41,7 @@ extension Simulation {
     case 13: disturbElection()
     case 14: flipBit(somebody)
     case 15: try transferLeadership()
+    case 16: disturbElection()
     default: network.heal()
     }
   }
@@ -55,7 +60,9 @@ extension Simulation {
     for node in nodes { node.crashesAfterVote = random.oneIn(2) }
     let delay = [100_000, 400_000, 1_000_000][random.below(3)]
     network.setAll { $0.delayMaxMicroseconds = delay }
-    if let leader { crash(leader) }
+    if let leader {
+      stop(leader, isPowerLost: true, restartAfter: milliseconds(1, random.oneIn(2) ? 50 : 5000))
+    }
     later(milliseconds(2000, 6000)) { [unowned self] in
       network.heal()
       for node in nodes { node.crashesAfterVote = false }
@@ -174,7 +181,10 @@ extension Simulation {
   }
 
   private func probe(_ node: SimulatedNode) {
-    guard !provenNodes.contains(node.number) else { return }
+    guard !provenNodes.contains(node.number), !node.isRetired,
+      !oracle.membership.removed.contains(node.id),
+      now < healTime + Self.progressNanosecondsMax
+    else { return }
     later(milliseconds(100, 1500)) { [unowned self] in
       let request = ClientRequest(put: .init(key: Array("probe".utf8), value: [1]))
       try issue(request, SimulatedClient(number: 1000 + node.number), to: node)

@@ -1,6 +1,7 @@
 import Base
 import Log
 import MVCC
+import Membership
 import Raft
 import Replica
 
@@ -8,11 +9,17 @@ import Replica
 extension Simulation {
   /// Starts a machine's member. A damaged log must be refused; nothing else may be.
   func start(_ node: SimulatedNode) throws {
-    guard node.member == nil else { return }
+    guard node.member == nil, !node.isRetired else { return }
+    guard let origin = origin(of: node) else {
+      if oracle.membership.removed.contains(node.id) { return retire(node) }
+      return later(200_000_000) { [unowned self] in try start(node) }
+    }
     node.lives += 1
     let member: SimulatedMember
     do {
-      member = try SimulatedMember(self, node, seed: random.next())
+      member = try SimulatedMember(self, node, origin: origin, seed: random.next())
+    } catch is SimulatedMember.Removed {
+      return retire(node)
     } catch let error as LogError {
       return try startFailed(node, error)
     }
@@ -68,17 +75,25 @@ extension Simulation {
     guard let member = node.member else { return }
     count { $0.crashes += 1 }
     note(isPowerLost ? "loses power" : "is killed", node, member.machine.status.applied.rawValue)
+    end(node, isPowerLost: isPowerLost)
+    later(nanoseconds) { [unowned self] in try start(node) }
+  }
+
+  /// Takes the member from its machine.
+  func end(_ node: SimulatedNode, isPowerLost: Bool) {
+    let member = node.member
     node.member = nil
     node.isPaused = false
     node.deferred.removeAll()
     node.storageFault = false
     if isPowerLost { node.files.crash() } else { node.files.restart() }
+    guard let member else { return }
+    member.tearDown()
     for (call, waiting) in calls.sorted(by: { $0.key < $1.key }) where waiting.member === member {
       later(UInt64(1 + random.below(5)) * 1_000_000) { [unowned self] in
         try finish(call, .unknown)
       }
     }
-    later(nanoseconds) { [unowned self] in try start(node) }
   }
 
   func crashLater(_ node: SimulatedNode) {
@@ -109,15 +124,20 @@ extension Simulation {
 
   // MARK: Messages
 
-  func send(_ message: Message, from sender: SimulatedMember) throws {
+  func send(_ sent: Message, from sender: SimulatedMember) throws {
     let from = sender.node
+    var message = sent
+    if let other = removedAnswersFor, sent.kind == .voteResp || sent.kind == .preVoteResp {
+      message.from = other
+    }
     guard let to = nodes.first(where: { $0.id == message.to }) else { return }
     count { $0.messages += 1 }
     note(
       message.kind.traceName,
       from,
-      UInt64(to.number) << 48 | message.term.rawValue,
-      message.index.rawValue
+      message.term.rawValue,
+      message.index.rawValue,
+      to: to
     )
     let delays = network.delays(from: from.number, to: to.number, &random)
     if delays.isEmpty { count { $0.lostMessages += 1 } }
@@ -127,6 +147,8 @@ extension Simulation {
     if broken == .commitWithoutQuorum, message.kind == .app, !message.entries.isEmpty {
       forgeAnswer(to: message, sender)
     }
+    if broken == .learnerCounts { forgeVoter(message, sender) }
+    if broken == .removedVotes { askRemoved(message, from) }
     if from.crashesAfterVote, message.kind == .voteResp, !message.reject {
       from.crashesAfterVote = false
       later(1000) { [unowned self] in
@@ -138,6 +160,10 @@ extension Simulation {
 
   private func deliver(_ message: Message, to node: SimulatedNode) throws {
     guard let member = node.member else { return }
+    // Their connections were refused.
+    if refusesRemoved, broken != .removedVotes, member.machine.members.isRemoved(message.from) {
+      return
+    }
     // The leader hears only what is forged.
     if broken == .commitWithoutQuorum, message.kind == .appResp { return }
     try member.input { [unowned self] member in
@@ -159,6 +185,40 @@ extension Simulation {
     var answer = Message(.appResp, from: message.to, to: message.from, term: message.term)
     answer.index = message.index + UInt64(message.entries.count)
     sender.later(200_000) { try? $0.machine.receive(answer) }
+  }
+}
+
+// Rules broken on the way of messages.
+extension Simulation {
+  /// Breaks `.learnerCounts`: what a learner says to have is taken for a voter's.
+  private func forgeVoter(_ message: Message, _ sender: SimulatedMember) {
+    guard message.kind == .appResp, !message.reject, sender.machine.status.isLearner else { return }
+    let voters = oracle.membership.voters.filter { $0 != message.to }
+    guard let leader = nodes.first(where: { $0.id == message.to }), let voter = voters.first else {
+      return
+    }
+    var forged = message
+    forged.from = voter
+    let answer = forged
+    later(500_000) { try leader.member?.input { try? $0.machine.receive(answer) } }
+  }
+
+  /// Breaks `.removedVotes`: a removed member is asked as well, and gives its vote for another.
+  private func askRemoved(_ message: Message, _ candidate: SimulatedNode) {
+    guard message.kind == .vote || message.kind == .preVote,
+      let removed = nodes.first(where: {
+        $0.isUp && oracle.membership.removed.contains($0.id) && $0 !== candidate
+      })
+    else { return }
+    var question = message
+    question.to = removed.id
+    let asked = question
+    later(500_000) { [unowned self] in
+      guard let member = removed.member else { return }
+      removedAnswersFor = message.to
+      defer { removedAnswersFor = nil }
+      try member.input { try? $0.machine.receive(asked) }
+    }
   }
 }
 

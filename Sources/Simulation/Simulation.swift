@@ -20,6 +20,16 @@ package final class Simulation {
   package private(set) var counts = Counts()
 
   let founding: MemberTable
+  /// How many entries stay for members that lag; whoever lacks more gets a snapshot.
+  let catchUpEntriesMax: UInt64
+  /// Whether leaders make voters of learners by themselves.
+  let promotesLearners: Bool
+  /// Whether members refuse the connections of those that they know to be removed.
+  let refusesRemoved: Bool
+  /// How many of the oracle's memberships were looked at.
+  var membershipsSeen = 1
+  /// The newest change of the membership that a client knows of.
+  var acknowledgedMembership: UInt64 = 0
   var nodes: [SimulatedNode] = []
   var network: SimulatedNetwork
   let oracle: Oracle
@@ -34,6 +44,8 @@ package final class Simulation {
   private var leaders: [UInt64: Int] = [:]
 
   private var eventCount = 0
+  /// For `BrokenRule.removedVotes`: for whom a removed member answers just now.
+  var removedAnswersFor: MemberID?
 
   /// Whether faults happen.
   var isFaulty = true
@@ -50,52 +62,9 @@ package final class Simulation {
   /// After that, until everything is at rest.
   static let settleNanosecondsMax: UInt64 = 60_000_000_000
   /// A run has no more events than this.
-  static let eventsMax = 200_000
+  static let eventsMax = 400_000
   /// Steps of the search for an order of a history's operations.
   static let checkerStepsMax = 400_000
-
-  /// What happened in a run: one in which nothing does proves nothing.
-  package struct Counts: Sendable {
-    package var members = 0
-    package var answers = 0
-    package var unknown = 0
-    package var refused = 0
-    package var reads = 0
-    package var crashes = 0
-    package var elections = 0
-    package var faults = 0
-    package var messages = 0
-    package var lostMessages = 0
-    package var events = 0
-    package var expiries = 0
-    package var renewals = 0
-    package var locks = 0
-    package var refusedStarts = 0
-    package var checkerGaveUp = 0
-    package var virtualSeconds = 0
-
-    package init() {}
-
-    package mutating func add(_ other: Counts) {
-      members += other.members
-      answers += other.answers
-      unknown += other.unknown
-      refused += other.refused
-      reads += other.reads
-      crashes += other.crashes
-      elections += other.elections
-      faults += other.faults
-      messages += other.messages
-      lostMessages += other.lostMessages
-      events += other.events
-      expiries += other.expiries
-      renewals += other.renewals
-      locks += other.locks
-      refusedStarts += other.refusedStarts
-      checkerGaveUp += other.checkerGaveUp
-      virtualSeconds += other.virtualSeconds
-    }
-  }
 
   package init(seed: UInt64, broken: BrokenRule? = nil) throws {
     self.seed = seed
@@ -106,27 +75,35 @@ package final class Simulation {
     let cluster = try InitialCluster(text)
     founding = try MemberTable(founding: cluster, token: "simulation")
     network = SimulatedNetwork(count: count)
-    oracle = try Oracle(skewPerMilleMax: UInt64(2 * Self.skewPerMilleMax))
+    oracle = try Oracle(founding: founding, skewPerMilleMax: UInt64(2 * Self.skewPerMilleMax))
+    catchUpEntriesMax = [4, 16, 64, 100_000][random.below(4)]
+    promotesLearners = random.oneIn(3)
+    refusesRemoved = !random.oneIn(4)
     healTime = UInt64(5 + random.below(20)) * 1_000_000_000
     counts.members = count
     for number in 0..<count {
       let name = "m\(number)"
-      let skew = random.below(2 * Self.skewPerMilleMax + 1) - Self.skewPerMilleMax
-      nodes.append(
-        SimulatedNode(
-          number: number,
-          name: name,
-          id: founding.member(named: name)?.id ?? .none,
-          clockPerMille: UInt64(1000 + skew),
-          clockOffset: UInt64(random.below(1_000_000_000)),
-          seed: random.next()
-        )
-      )
+      nodes.append(makeNode(name, founding.member(named: name)?.id ?? .none, isJoiner: false))
     }
+  }
+
+  /// A machine, the next one.
+  func makeNode(_ name: String, _ id: MemberID, isJoiner: Bool) -> SimulatedNode {
+    let skew = random.below(2 * Self.skewPerMilleMax + 1) - Self.skewPerMilleMax
+    return SimulatedNode(
+      number: nodes.count,
+      name: name,
+      id: id,
+      clockPerMille: UInt64(1000 + skew),
+      clockOffset: UInt64(random.below(1_000_000_000)),
+      isJoiner: isJoiner,
+      seed: random.next()
+    )
   }
 
   /// Runs the seed. Throws a `Violation`.
   package func run() throws {
+    defer { tearDown() }
     do {
       for node in nodes { try start(node) }
       makeClients()
@@ -134,7 +111,7 @@ package final class Simulation {
       try run(until: healTime)
       try heal()
       try run(until: now + Self.progressNanosecondsMax) {
-        self.provenNodes.count == self.nodes.count
+        self.memberNodes.allSatisfy { self.provenNodes.contains($0.number) }
       }
       try checkProgress()
       clients.removeAll()
@@ -149,6 +126,19 @@ package final class Simulation {
     counts.events = watchers.reduce(0) { $0 + $1.received }
     counts.expiries = oracle.expiries.count
     counts.elections = leaders.count
+  }
+
+  /// Machines, members and clients know each other: none would ever leave memory by itself.
+  private func tearDown() {
+    queue = EventQueue()
+    calls.removeAll()
+    clients.removeAll()
+    for watcher in watchers { watcher.tearDown() }
+    for node in nodes {
+      node.deferred.removeAll()
+      node.member?.tearDown()
+      node.member = nil
+    }
   }
 
   /// Lets happen what is due until a time, or until `isDone`, which is looked at now and then.
@@ -176,10 +166,18 @@ package final class Simulation {
     _ kind: StaticString,
     _ node: SimulatedNode?,
     _ first: UInt64 = 0,
-    _ second: UInt64 = 0
+    _ second: UInt64 = 0,
+    to target: SimulatedNode? = nil
   ) {
     trace.note(
-      .init(time: now, node: node?.number ?? -1, kind: kind, first: first, second: second)
+      .init(
+        time: now,
+        node: node?.number ?? -1,
+        target: target?.number,
+        kind: kind,
+        first: first,
+        second: second
+      )
     )
   }
 

@@ -19,6 +19,27 @@ package final class MemoryDisk: Sendable {
     /// No revisions, no metadata.
     package init() {}
 
+    package var recordCount: Int { records.count }
+
+    /// Whether it is the same, to the last bit.
+    package func equals(_ other: Content) -> Bool {
+      metadata == other.metadata && records.count == other.records.count
+        && zip(records, other.records).allSatisfy { left, right in
+          left.revision == right.revision && left.tombstone == right.tombstone
+            && left.bytes.array == right.bytes.array
+        }
+    }
+
+    /// Loses the record at a place, as a file does that is damaged on its way.
+    package mutating func loseRecord(at place: Int) {
+      byteCount -= records.remove(at: place).bytes.count
+    }
+
+    /// Sets or, with nil, removes a value beside the revisions.
+    package mutating func setMetadata(_ key: String, _ value: [UInt8]?) { metadata[key] = value }
+
+    package func metadata(_ key: String) -> [UInt8]? { metadata[key] }
+
     /// The place of a revision, or of the first one after it.
     func position(of revision: ChangeRevision) -> Int {
       var low = 0

@@ -42,6 +42,28 @@ struct KeyValueModel: SequentialModel {
     return seen == outcome ? next : nil
   }
 
+  /// An outcome as the model can tell it, which keeps no history: ranges at old revisions are left
+  /// out. Nil for a txn that failed because of one, which changed nothing.
+  static func comparable(
+    _ outcome: Oracle.Outcome,
+    _ request: KeyValueOperation.Request
+  ) -> Oracle.Outcome? {
+    guard case .txn(let txn) = request else { return outcome }
+    switch outcome {
+    case .failure(.compacted), .failure(.futureRevision): return nil
+    case .failure: return outcome
+    case .message(let bytes):
+      guard var response = try? Etcdserverpb.TxnResponse(decoding: bytes) else { return outcome }
+      let branch = response.succeeded ? txn.success : txn.failure
+      for (place, operation) in branch.enumerated() where place < response.responses.count {
+        if case .requestRange(let range) = operation.request, range.revision != 0 {
+          response.responses[place].response = .responseRange(.init())
+        }
+      }
+      return .message(response.encoded())
+    }
+  }
+
   static func apply(_ request: KeyValueOperation.Request, to model: inout Model) -> Oracle.Outcome {
     do throws(RequestError) {
       switch request {

@@ -151,13 +151,19 @@ extension Model {
   ) throws(RequestError) -> Etcdserverpb.TxnResponse {
     let main = current + 1
     let succeeded = request.compare.allSatisfy(holds)
-    for operation in succeeded ? request.success : request.failure {
+    let branch = succeeded ? request.success : request.failure
+    for operation in branch {
       if case .requestPut(let put) = operation.request { try checkLease(put) }
+    }
+    for operation in branch where keepsHistory {
+      guard case .requestRange(let range) = operation.request else { continue }
+      if range.revision > current { throw .futureRevision }
+      if range.revision != 0, range.revision < compacted { throw .compacted }
     }
     var response = Etcdserverpb.TxnResponse()
     response.succeeded = succeeded
     var now = current
-    for operation in succeeded ? request.success : request.failure {
+    for operation in branch {
       switch operation.request {
       case .requestPut(let put):
         now = main
@@ -168,7 +174,11 @@ extension Model {
         answer.header = Etcdserverpb.ResponseHeader(revision: now)
         response.responses.append(.init(response: .responseDeleteRange(answer)))
       case .requestRange(let range):
-        response.responses.append(.init(response: .responseRange(self.range(range, header: now))))
+        // Without history nobody can tell; the oracle can.
+        let found =
+          keepsHistory || range.revision == 0
+          ? self.range(range, header: now) : Etcdserverpb.RangeResponse()
+        response.responses.append(.init(response: .responseRange(found)))
       case .requestTxn, nil:
         preconditionFailure("the simulation makes no such operation")
       }

@@ -2,6 +2,7 @@ import Base
 import Lease
 import Log
 import MVCC
+import Membership
 import Proto
 import Raft
 import Replica
@@ -66,9 +67,14 @@ final class Oracle {
   private var entries: [KnownEntry] = [KnownEntry(term: .zero, hash: 0)]
   private var refused: Set<UInt64> = []
   private var newestFence: Int64 = 0
+  /// Who was in the cluster, from which entry on; the founders first.
+  var memberships: [KnownMembership]
+  /// Of members' whole states, by index.
+  var fullHashes: [UInt64: UInt64] = [:]
 
-  init(skewPerMilleMax: UInt64) throws {
+  init(founding table: MemberTable, skewPerMilleMax: UInt64) throws {
     self.skewPerMilleMax = skewPerMilleMax
+    memberships = [KnownMembership(index: 0, model: MembershipModel(founding: table))]
     store = try Store(storage: TieredStorage(over: MemoryStorage()), leases: leases)
     hashes = [store.stateHash]
   }
@@ -120,6 +126,8 @@ final class Oracle {
       try apply(request, at: index)
       for main in before..<model.current { noteEvents(of: main + 1) }
       try checkFence()
+    } else if case .configuration(let change) = entry.payload {
+      try apply(change, at: index)
     }
     hashes.append(store.stateHash)
     revisions.append(model.current)
@@ -204,12 +212,22 @@ final class Oracle {
       }
     } else if let outcomeOfLease = applyLease(request, at: index) {
       outcome = outcomeOfLease
+    } else if let attributes = request.clusterMemberAttrSet {
+      return try apply(attributes, at: index)
     } else {
       return
     }
+    try noteOutcome(of: RequestHandle(rawValue: request.id), outcome, at: index)
+  }
+
+  func noteOutcome(
+    of handle: RequestHandle,
+    _ outcome: Outcome,
+    at index: UInt64
+  ) throws(Violation) {
     // What the member proposes by itself nobody waits for.
-    guard RequestHandle(rawValue: request.id) != .none else { return }
-    let call = RequestHandle(rawValue: request.id).call
+    guard handle != .none else { return }
+    let call = handle.call
     if refused.contains(call) {
       throw Violation(.refusal, "call \(call) was refused and is applied")
     }

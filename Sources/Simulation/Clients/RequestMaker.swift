@@ -110,8 +110,8 @@ struct RequestMaker {
   ) -> Etcdserverpb.TxnRequest {
     var request = Etcdserverpb.TxnRequest()
     for _ in 0..<random.below(3) { request.compare.append(compare(revision, &random)) }
-    request.success = branch(&random)
-    request.failure = branch(&random)
+    request.success = branch(revision, &random)
+    request.failure = branch(revision, &random)
     return request
   }
 
@@ -140,7 +140,10 @@ struct RequestMaker {
     return compare
   }
 
-  private static func branch(_ random: inout SeededGenerator) -> [Etcdserverpb.RequestOp] {
+  private static func branch(
+    _ revision: Int64,
+    _ random: inout SeededGenerator
+  ) -> [Etcdserverpb.RequestOp] {
     var keys = (0..<keyCount).shuffled(using: &random)
     return (0..<random.below(4)).map { _ in
       let key = key(keys.removeLast())
@@ -148,9 +151,10 @@ struct RequestMaker {
       case 0, 1: return .init(request: .requestPut(put(key, &random)))
       case 2: return .init(request: .requestDeleteRange(.init(key: key, prevKV: random.oneIn(2))))
       default:
-        return .init(
-          request: .requestRange(.init(key: key, rangeEnd: random.oneIn(2) ? [0] : []))
-        )
+        var range = Etcdserverpb.RangeRequest(key: key, rangeEnd: random.oneIn(2) ? [0] : [])
+        // Some that are compacted by then, or still to come.
+        if random.oneIn(4) { range.revision = max(1, revision + 2 - Int64(random.below(40))) }
+        return .init(request: .requestRange(range))
       }
     }
   }

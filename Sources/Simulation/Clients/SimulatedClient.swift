@@ -7,6 +7,9 @@ enum ClientRequest {
   case proposal(SimulatedRequest, KeyValueOperation.Request?)
   case range(Etcdserverpb.RangeRequest, isSerializable: Bool)
   case keepAlive(Int64)
+  case membership(MembershipChange)
+  /// Who is in the cluster, linearizable.
+  case memberList
 
   init(put: Etcdserverpb.PutRequest) {
     self = .proposal(SimulatedRequest(operation: .put, bytes: put.encoded()), .put(put))
@@ -46,9 +49,15 @@ enum ClientAnswer {
 class SimulatedClient {
   let number: Int
 
+  /// How long it waits at most between an answer and the next request.
+  var pauseMillisecondsMax: Int { 200 }
+
   init(number: Int) {
     self.number = number
   }
+
+  /// Whom to ask; nil for anybody.
+  func target(_ request: ClientRequest, _ simulation: Simulation) -> SimulatedNode? { nil }
 
   func next(_ simulation: Simulation) -> ClientRequest {
     preconditionFailure("\(type(of: self)) makes no requests")
@@ -65,7 +74,7 @@ final class RandomClient: SimulatedClient {
       var range = Etcdserverpb.RangeRequest(key: RequestMaker.randomKey(&simulation.random))
       if simulation.random.oneIn(3) { (range.key, range.rangeEnd) = ([0], [0]) }
       let isSerializable = simulation.random.oneIn(4)
-      if isSerializable && simulation.random.oneIn(2) {
+      if simulation.random.oneIn(isSerializable ? 2 : 6) {
         range.revision = max(1, revision - Int64(simulation.random.below(20)))
       }
       return .range(range, isSerializable: isSerializable)

@@ -92,6 +92,8 @@ final class WatcherClient {
     token = 0
   }
 
+  func tearDown() { member = nil }
+
   // MARK: Responses
 
   func receive(_ bytes: [UInt8], _ token: UInt64) throws {

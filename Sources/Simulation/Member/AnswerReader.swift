@@ -46,6 +46,27 @@ enum AnswerReader {
   }
 }
 
+extension AnswerReader {
+  /// The answer to a change of the membership: the list after it.
+  static func outcome(
+    _ answer: ReplyQueue.Answer,
+    of kind: MembershipChange.Kind
+  ) throws -> Oracle.Outcome {
+    guard case .message(let bytes) = answer else {
+      guard case .failure(let error) = answer else { return .message([]) }
+      return .failure(error)
+    }
+    let list: [Etcdserverpb.Member]
+    switch kind {
+    case .add: list = try Etcdserverpb.MemberAddResponse(decoding: bytes).members
+    case .remove: list = try Etcdserverpb.MemberRemoveResponse(decoding: bytes).members
+    case .update: list = try Etcdserverpb.MemberUpdateResponse(decoding: bytes).members
+    case .promote: list = try Etcdserverpb.MemberPromoteResponse(decoding: bytes).members
+    }
+    return .message(Etcdserverpb.MemberListResponse(members: list).encoded())
+  }
+}
+
 extension SimulatedMember {
   /// Reads a range of the store as it is here and now.
   func range(_ request: Etcdserverpb.RangeRequest) throws -> Oracle.Outcome {

@@ -21,6 +21,8 @@ extension SimulatedMember {
       return stall()
     }
     isWriting = true
+    // A mark must not overtake what was to be written before it.
+    releaseUnderWay = release
     if broken == .ackBeforeSync, appendedCount > 0 {
       let sequence = undurable[appendedCount - 1].sequence
       later(1000) { $0.machine.persisted(through: sequence) }
@@ -33,7 +35,7 @@ extension SimulatedMember {
     isWriting = false
     guard !isStalled else { return }
     do throws(LogError) {
-      if let mark = release {
+      if let mark = releaseUnderWay {
         try log.recordSnapshot(index: mark.index, term: mark.term, confState: mark.confState)
       }
       try log.sync()
@@ -46,14 +48,15 @@ extension SimulatedMember {
       return stall()
     }
     simulation.note("synced", node, UInt64(appendedCount), log.lastIndex.rawValue)
+    if let mark = releaseUnderWay {
+      log.release(through: mark.index)
+      if release?.index == mark.index { release = nil }
+      releaseUnderWay = nil
+    }
     if appendedCount > 0 {
       machine.persisted(through: undurable[appendedCount - 1].sequence)
       undurable.removeFirst(appendedCount)
       appendedCount = 0
-    }
-    if let release {
-      log.release(through: release.index)
-      self.release = nil
     }
     if log.needsPreparation { later(100_000) { try? $0.log.preparer.prepare() } }
   }
@@ -61,6 +64,7 @@ extension SimulatedMember {
   private func stall() {
     simulation.note("stalled", node)
     isStalled = true
+    releaseUnderWay = nil
     appendedCount = 0
     machine.logFailed()
     later(Self.retryNanoseconds) { $0.reopen() }
@@ -126,5 +130,6 @@ extension SimulatedMember {
   /// Nothing waits for a disk.
   var isIdle: Bool {
     undurable.isEmpty && flush == nil && release == nil && !isStalled && !isCompacting
+      && !isReceivingSnapshot
   }
 }

@@ -38,6 +38,8 @@ final class SimulatedMember {
   var undurable: [ReplicaOutput.Write] = []
   var appendedCount = 0
   var release: SnapshotMark?
+  /// The one that goes with the write under way.
+  var releaseUnderWay: SnapshotMark?
   var isStalled = false
   /// Whether a sync, or a wait for the disk, is under way.
   var isWriting = false
@@ -45,6 +47,13 @@ final class SimulatedMember {
   // The housekeeper's.
   var flush: ReplicaOutput.Flush?
   var isCompacting = false
+
+  // Snapshots.
+  var wantedSnapshots: [Raft.Message] = []
+  var isSendingSnapshot = false
+  var isReceivingSnapshot = false
+  /// For `BrokenRule.snapshotStale`.
+  var earlierCopy: MemoryDisk.Content?
 
   /// Proposals without an answer.
   private var proposed: [Proposed] = []
@@ -55,8 +64,14 @@ final class SimulatedMember {
   private var nextContext: UInt64 = 1
   private var revisionMax: Int64 = 0
 
-  /// Opens the machine's files as `OpenedMember` does.
-  init(_ simulation: Simulation, _ node: SimulatedNode, seed: UInt64) throws {
+  /// Opens the machine's files as `OpenedMember` does. `origin` is what a machine without data
+  /// starts from. Throws `Removed` when the data says that the member was removed.
+  init(
+    _ simulation: Simulation,
+    _ node: SimulatedNode,
+    origin: StoredMetadata,
+    seed: UInt64
+  ) throws {
     self.simulation = simulation
     self.node = node
     epoch = UInt64(node.number) << 32 | UInt64(node.lives)
@@ -75,22 +90,53 @@ final class SimulatedMember {
       metadata: LogMetadata(clusterID: simulation.founding.clusterID, memberID: node.id)
     )
     if broken == .lostVote { recovered.hardState?.vote = .none }
-    let base = storage
-    let stored =
-      try StoredMetadata { try base.metadata($0) }
-      ?? StoredMetadata(founding: simulation.founding)
+    let stored = try Self.stored(storage, isLogNew: recovered.isNew, origin, broken)
+    guard !stored.members.isRemoved(node.id) else { throw Removed() }
     restoredIndex = stored.applied.index
+    var (restored, cutsLog) = try Recovery.restore(
+      log: recovered,
+      applied: stored.applied,
+      installed: try storage.metadata(StoredMetadata.installKey).map { try LogMark(decoding: $0) }
+    )
+    if cutsLog {
+      try log.append(Recovery.logCut(restored, applied: stored.applied))
+      try log.sync()
+      simulation.note("tells its log of the snapshot", node, restoredIndex.rawValue)
+    }
+    if broken == .membershipForgotten, !restored.awaitsSnapshot {
+      restored.confState = ConfState(voters: simulation.founding.voters.map(\.id))
+    }
     machine = try ReplicaMachine(
       Self.configuration(simulation, node, epoch: epoch),
       store: store,
-      tables: ReplicatedTables(members: stored.members, leases: leases),
-      restored: Recovery.restoredState(log: recovered, applied: stored.applied),
+      tables: ReplicatedTables(reading: storage, members: stored.members, leases: leases),
+      restored: restored,
       appliedTerm: stored.applied.term,
       seed: seed
     )
     watches = SimulatedWatches(simulation, node, store: store, seed: seed)
+    removeLeftovers()
     let oracle = simulation.oracle
     machine.willApply = { oracle.note($0) }
+  }
+
+  /// The member's own data says that it was removed.
+  struct Removed: Error {}
+
+  private static func stored(
+    _ storage: SimulatedStorage,
+    isLogNew: Bool,
+    _ origin: StoredMetadata,
+    _ broken: BrokenRule?
+  ) throws -> StoredMetadata {
+    if let stored = try StoredMetadata({ try storage.metadata($0) }) {
+      guard !isLogNew else { throw Violation(.damage, "a log is gone") }
+      return stored
+    }
+    // Broken flushes are without a mark.
+    guard isLogNew || broken != nil else { throw Violation(.damage, "a store is gone") }
+    try storage.found(origin)
+    return origin
   }
 
   private static func configuration(
@@ -112,9 +158,9 @@ final class SimulatedMember {
     configuration.leaseExtensionNanoseconds =
       UInt64(configuration.raft.electionTimeoutTicks) * Simulation.tickNanoseconds
     configuration.ticksPerSecond = Int(1_000_000_000 / Simulation.tickNanoseconds)
-    // Nobody can be sent a snapshot yet: everybody keeps the whole log.
-    configuration.catchUpEntriesMax = .max
-    configuration.catchUpBytesMax = .max
+    configuration.catchUpEntriesMax = simulation.catchUpEntriesMax
+    configuration.snapshotHoldBytesMax = 32 << 10
+    configuration.promotesLearners = simulation.promotesLearners
     configuration.raft.messageBytesMax = 4 << 10
     return configuration
   }
@@ -135,7 +181,14 @@ final class SimulatedMember {
     }
     setClock()
     try body(self)
-    try turn()
+    if isAlive { try turn() }
+  }
+
+  /// Lets go of what holds this life in memory, once it is over.
+  func tearDown() {
+    watches.tearDown()
+    reads.removeAll()
+    machine.willApply = nil
   }
 
   func setClock() {
@@ -150,13 +203,24 @@ final class SimulatedMember {
     machine.proposeExpiry()
     let output = machine.turn()
     if let failure = simulation.oracle.failure { throw failure }
+    if output.failure != nil {
+      // Its state is neither the old nor the new one: only the disk has one.
+      return simulation.stop(node, isPowerLost: false, restartAfter: 500_000_000)
+    }
     undurable += output.writes
-    if machine.isAlone, let mark = output.release { release = mark.snapshotMark }
+    if let mark = output.release { release = mark.snapshotMark }
     if let work = output.flush { start(work) }
     if output.hasCompaction { startCompaction() }
     write()
-    for message in output.messages { try simulation.send(message, from: self) }
+    for message in output.messages {
+      if message.kind == .snapshot {
+        wantSnapshot(message)
+      } else {
+        try simulation.send(message, from: self)
+      }
+    }
     for block in output.events { try watches.deliver(block) }
+    if let mark = output.installed { noteInstalled(mark) }
     try checkState()
     for context in output.readyReads { try reads.removeValue(forKey: context)?() }
     for context in output.lostReads {
@@ -174,10 +238,12 @@ final class SimulatedMember {
       }
       if let failure { throw failure }
     }
+    simulation.startJoiners()
     // After the answers, as the thread of a real member has it.
     for name in output.proposalsNotDone { try takeProposed(through: name.sequence, isDone: false) }
     for name in output.proposalsUnknown { try takeProposed(through: name.sequence, isDone: nil) }
     breakRule()
+    try stopIfRemoved()
   }
 
   private struct Proposed {
@@ -223,6 +289,43 @@ final class SimulatedMember {
     }
     revisionMax = revision
     try simulation.noteRole(status, of: node)
+    // Somebody who joins has been told who is there, and knows it when its snapshot has come.
+    guard status.applied > .zero || !node.isJoiner else { return }
+    try oracle.check(machine.stateHash, of: node.name)
+    let membership = oracle.membership(at: applied)
+    let state = machine.confState
+    guard membership.matches(machine.members), membership.voters == state.voters,
+      membership.learners == state.learners, state.votersOutgoing.isEmpty
+    else {
+      throw Violation(
+        .membership,
+        "m\(node.number) at \(applied) takes \(state.voters) and \(state.learners) for the members"
+      )
+    }
+  }
+
+  /// How long a removed member stays for others to hear of it, as in a real one.
+  private static let removalTicks = 10
+  private static let removalTicksMax = 100
+
+  private func stopIfRemoved() throws {
+    let ticks = machine.ticksSinceRemoval
+    guard ticks >= Self.removalTicks, broken != .removedVotes else { return }
+    if machine.status.role != .leader || ticks >= Self.removalTicksMax {
+      simulation.retire(node)
+    }
+  }
+
+  /// Peers that know of the removal refuse the connections of a removed member and tell it.
+  private func hearOfRemoval() {
+    guard simulation.refusesRemoved, broken != .removedVotes,
+      let peer = simulation.nodes.randomElement(using: &simulation.random), peer !== node,
+      let other = peer.member, !peer.isPaused,
+      !simulation.network.links[node.number][peer.number].isCut,
+      !simulation.network.links[peer.number][node.number].isCut,
+      other.machine.members.isRemoved(node.id)
+    else { return }
+    simulation.retire(node)
   }
 
   /// Lets something happen to this life in so many nanoseconds.
@@ -236,6 +339,7 @@ final class SimulatedMember {
     later(node.trueSpan(Simulation.tickNanoseconds)) { member in
       member.machine.tick()
       member.tick()
+      member.hearOfRemoval()
     }
   }
 

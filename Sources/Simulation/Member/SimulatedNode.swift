@@ -13,6 +13,15 @@ final class SimulatedNode {
   /// The store's files.
   let disk = MemoryDisk()
 
+  /// Whether it is added to a running cluster, and starts with empty disks.
+  let isJoiner: Bool
+  /// A joiner that was told to start.
+  var isCalled = false
+  /// The member was removed, and stopped for good.
+  var isRetired = false
+  /// How many snapshots the life at hand received.
+  var receivedCount = 0
+
   /// The life at hand; nil while the machine is off.
   var member: SimulatedMember?
   var lives = 0
@@ -44,6 +53,7 @@ final class SimulatedNode {
     id: MemberID,
     clockPerMille: UInt64,
     clockOffset: UInt64,
+    isJoiner: Bool,
     seed: UInt64
   ) {
     self.number = number
@@ -51,6 +61,7 @@ final class SimulatedNode {
     self.id = id
     self.clockPerMille = clockPerMille
     self.clockOffset = clockOffset
+    self.isJoiner = isJoiner
     files = SimulatedFileSystem(seed: seed)
   }
 

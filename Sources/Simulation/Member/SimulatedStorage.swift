@@ -10,11 +10,23 @@ final class SimulatedStorage: RevisionStorage {
   private let isFirstHalf = Atomic<Bool>(true)
 
   init(_ disk: MemoryDisk, _ broken: BrokenRule?) {
-    memory = MemoryStorage(disk: disk)
+    memory = MemoryStorage(disk: disk, path: Self.path)
     self.broken = broken
   }
 
-  func setCommitFault(_ error: StorageError?) { memory.setCommitFault(error) }
+  static let path = "db"
+  private let fault = Mutex<StorageError?>(nil)
+
+  /// While set, the disk takes nothing.
+  func setCommitFault(_ error: StorageError?) {
+    memory.setCommitFault(error)
+    fault.withLock { $0 = error }
+  }
+
+  /// Writes what a machine without data starts from.
+  func found(_ origin: StoredMetadata) throws(StorageError) {
+    try memory.commit(RevisionBatch(metadata: origin.encoded()))
+  }
 
   func commit(_ batch: RevisionBatch) throws(StorageError) {
     var batch = batch
@@ -54,6 +66,9 @@ final class SimulatedStorage: RevisionStorage {
   func defragment(isCancelled: () -> Bool) throws(StorageError) {
     try memory.defragment(isCancelled: isCancelled)
   }
-  func install(from path: String) throws(StorageError) { try memory.install(from: path) }
+  func install(from path: String) throws(StorageError) {
+    if let error = fault.withLock({ $0 }) { throw error }
+    try memory.install(from: path)
+  }
   func dropResidentPages() {}
 }

@@ -55,6 +55,12 @@ final class SimulatedWatches: WatchOutput {
     work()
   }
 
+  /// Events were left out: a snapshot holds what they led to.
+  func loseTouch() {
+    hub?.loseTouch()
+    work()
+  }
+
   /// Reads what watches that are behind need, a little later.
   private func work() {
     guard let hub, let scan = hub.nextWork() else { return }
@@ -99,6 +105,12 @@ final class SimulatedWatches: WatchOutput {
   func close(_ token: UInt64) {
     guard let connection = connections.removeValue(forKey: token) else { return }
     if let stream = connection.stream { hub?.closeStream(stream) }
+  }
+
+  /// The event loop ends with its member.
+  func tearDown() {
+    hub = nil
+    connections.removeAll()
   }
 
   // MARK: WatchOutput

@@ -4,9 +4,16 @@ package struct Trace {
   struct Event {
     var time: UInt64
     var node: Int
+    /// The machine that a message goes to; nil for what is no message.
+    var target: Int?
     var kind: StaticString
     var first: UInt64
     var second: UInt64
+  }
+
+  /// Signs of life are not kept: they would crowd the rest out.
+  private static func isWorthKeeping(_ event: Event) -> Bool {
+    event.target == nil || !"\(event.kind)".hasPrefix("heartbeat")
   }
 
   /// How many events are kept.
@@ -19,11 +26,13 @@ package struct Trace {
 
   mutating func note(_ event: Event) {
     mix(event.time)
+    mix(UInt64(truncatingIfNeeded: event.target ?? -1))
     mix(UInt64(truncatingIfNeeded: event.node))
     mix(UInt64(event.kind.utf8CodeUnitCount))
     mix(event.first)
     mix(event.second)
     count += 1
+    guard Self.isWorthKeeping(event) else { return }
     if recent.count < Self.eventsMax {
       recent.append(event)
     } else {
@@ -41,7 +50,9 @@ package struct Trace {
   package var lines: [String] {
     (recent[start...] + recent[..<start]).map { event in
       let node = event.node < 0 ? "--" : "m\(event.node)"
-      return "\(Self.seconds(event.time)) \(node) \(event.kind) \(event.first) \(event.second)"
+      let target = event.target.map { " to m\($0)" } ?? ""
+      return "\(Self.seconds(event.time)) \(node)\(target) \(event.kind) "
+        + "\(event.first) \(event.second)"
     }
   }
 

@@ -19,6 +19,8 @@ package enum Invariant: String, Sendable {
   case watchLoss = "R4"
   case revisionFalls = "R5"
   case lease = "R11"
+  /// The membership is what the log says, and who was removed is gone.
+  case membership = "R13"
   /// A committed entry is the same for everybody, for ever.
   case committedEntry = "C1"
   /// One leader a term.
