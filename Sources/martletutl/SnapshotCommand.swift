@@ -48,8 +48,8 @@ struct SnapshotCommand: ParsableCommand {
       discussion: """
         Each founding member of the new cluster restores the same file, with its own --name. The \
         directory appears when it is complete. The store keeps its newest revision exactly, unless \
-        --bump-revision raises it; it is never lowered. A snapshot of etcd goes through \
-        `migrate import`.
+        --bump-revision raises it, for which every member must be given the same; it is never \
+        lowered. A snapshot of etcd goes through `migrate import`.
         """
     )
 
