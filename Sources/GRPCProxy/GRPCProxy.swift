@@ -106,7 +106,8 @@ package struct ProxyEndpoint: Sendable {
 extension ProxyConfiguration {
   /// What a request may be longer than etcd's limit, for its envelope.
   private static let overheadBytes = 512 << 10
-  private static let windowBytes: UInt32 = 16 << 20
+  /// As large as HTTP/2 has them: streams whose clients are slow must not keep the others from theirs.
+  private static let windowBytes: UInt32 = (1 << 31) - 1
   private static let streamWindowBytes: UInt32 = 1 << 20
 
   var server: RPCServerConfiguration {

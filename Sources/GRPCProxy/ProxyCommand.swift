@@ -66,6 +66,12 @@ package enum ProxyCommand: Sendable {
     ),
     .init("client-crl-file", .text, "proxy client certificate revocation list file."),
     .init(
+      "listen-cipher-suites",
+      .list,
+      "Comma-separated list of supported TLS cipher suites between client/proxy (empty will be "
+        + "auto-populated)."
+    ),
+    .init(
       "max-concurrent-streams",
       .integer(1...Int(UInt32.max)),
       "4294967295",

@@ -7,7 +7,7 @@ package struct ProxyConfiguration: Sendable {
   /// The address that MemberList and the registration have; empty: MemberList is passed on.
   package var advertisedURL = ""
   package var hostName = ""
-  /// Where proxies register; empty: nowhere.
+  /// Where proxies register, within the namespace; empty: nowhere.
   package var resolverPrefix = ""
   package var resolverTTLSeconds: Int64 = 0
   /// The longest message to a server and from one.
@@ -33,4 +33,8 @@ package struct ProxyConfiguration: Sendable {
   package init() {}
 
   var answersMemberList: Bool { !advertisedURL.isEmpty }
+
+  /// What the keys of registrations begin with at the servers: they lie within the namespace, as etcd's
+  /// proxies have it.
+  var registrationPrefix: [UInt8] { namespace + Array("\(resolverPrefix)/".utf8) }
 }

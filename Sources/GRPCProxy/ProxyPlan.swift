@@ -115,6 +115,14 @@ package struct ProxyPlan: Sendable {
     settings.authoritiesFile = authorities
     settings.requiresClientCertificate = !authorities.isEmpty
     settings.revocationFile = revoked
+    do {
+      for name in values.list("listen-cipher-suites") {
+        settings.cipherSuites.append(try CipherSuite(named: name))
+      }
+      try settings.check()
+    } catch {
+      throw CommandFlags.Failure("--listen-cipher-suites: \(error)")
+    }
     return settings
   }
 

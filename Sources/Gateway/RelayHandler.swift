@@ -16,6 +16,13 @@ final class RelayHandler: ChannelDuplexHandler {
   private var partner: RelayHandler?
   /// The channel wants to read, and the partner cannot take it.
   private var hasHeldRead = false
+  /// What came when there was no partner yet: when the other end has said its last, the channel reads
+  /// what there is without being asked to. No more than the system's buffer of the socket.
+  private var early: [NIOAny] = []
+  /// The other end has said its last.
+  private var hasInputEnded = false
+  /// The partner is gone: what comes is for nobody.
+  private var isOrphan = false
 
   init(lingerTimeout: TimeAmount, onActive: (() -> Void)? = nil) {
     self.lingerTimeout = lingerTimeout
@@ -27,6 +34,7 @@ final class RelayHandler: ChannelDuplexHandler {
     one.partner = other
     other.partner = one
     for end in [one, other] {
+      end.passEarly()
       guard let channel = end.context?.channel else { continue }
       // Reads by itself from now on. It cannot fail on an open channel, and a closed one is told of.
       _ = channel.setOption(.autoRead, value: true)
@@ -58,7 +66,19 @@ final class RelayHandler: ChannelDuplexHandler {
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    partner?.context?.write(data, promise: nil)
+    guard let partner else {
+      if context.channel.isActive, !isOrphan { early.append(data) }
+      return
+    }
+    partner.context?.write(data, promise: nil)
+  }
+
+  private func passEarly() {
+    guard let partner else { return }
+    for data in early { partner.context?.write(data, promise: nil) }
+    if !early.isEmpty { partner.context?.flush() }
+    early = []
+    if hasInputEnded { partner.finish(.output) }
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
@@ -79,7 +99,9 @@ final class RelayHandler: ChannelDuplexHandler {
   }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if case .inputClosed? = event as? ChannelEvent { partner?.finish(.output) }
+    guard case .inputClosed? = event as? ChannelEvent else { return }
+    hasInputEnded = true
+    partner?.finish(.output)
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -92,6 +114,7 @@ final class RelayHandler: ChannelDuplexHandler {
     self.context = nil
     onActive = nil
     partner?.partner = nil
+    partner?.isOrphan = true
     partner?.finish(.all)
   }
 

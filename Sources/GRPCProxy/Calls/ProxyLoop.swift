@@ -58,7 +58,7 @@ final class ProxyLoop: @unchecked Sendable {
     let upstreamCall = UpstreamCall(
       headers: upstream.headers(
         method.info.path,
-        metadata: identity.metadata,
+        metadata: call.passedMetadata,
         timeout: timeout
       ),
       sink: forwardedCall

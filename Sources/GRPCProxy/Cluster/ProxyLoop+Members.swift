@@ -1,5 +1,4 @@
 import Base
-import Glibc
 import Proto
 import RPC
 
@@ -7,10 +6,11 @@ import RPC
 /// for members go on to use proxies.
 extension ProxyLoop {
   func answerMemberList(_ request: Etcdserverpb.MemberListRequest, _ call: ServerCall) {
-    let prefix = configuration.resolverPrefix
-    guard !prefix.isEmpty else { return call.respondWithSelf(configuration, header: nil) }
-    let key = Array((prefix + "/").utf8)
-    let range = Etcdserverpb.RangeRequest(key: key, rangeEnd: KeyRange.end(ofPrefix: key))
+    guard !configuration.resolverPrefix.isEmpty else {
+      return call.respondWithSelf(configuration, header: nil)
+    }
+    let key = configuration.registrationPrefix
+    let range = Etcdserverpb.RangeRequest(key: key, rangeEnd: Namespace(key).end)
     let headers = upstream.headers(
       "/etcdserverpb.KV/Range",
       metadata: CallIdentity(call).metadata
@@ -20,17 +20,6 @@ extension ProxyLoop {
     upstreamCall.send(SharedBytes(encoding: range))
     upstreamCall.halfClose()
     upstream.start(upstreamCall)
-  }
-}
-
-enum KeyRange {
-  /// The first key that does not begin with the prefix; `[0]`, no end, when there is none.
-  static func end(ofPrefix prefix: [UInt8]) -> [UInt8] {
-    var end = prefix
-    while end.last == UInt8.max { end.removeLast() }
-    guard !end.isEmpty else { return [0] }
-    end[end.count - 1] += 1
-    return end
   }
 }
 

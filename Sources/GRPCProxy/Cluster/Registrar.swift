@@ -76,7 +76,7 @@ final class Registrar: Sendable {
     let _: Etcdserverpb.PutResponse = try await upstream.unary(
       "/etcdserverpb.KV/Put",
       Etcdserverpb.PutRequest(
-        key: Array("\(configuration.resolverPrefix)/\(address)".utf8),
+        key: configuration.registrationPrefix + Array(address.utf8),
         value: Array(registration.text.utf8),
         lease: grant.id
       ),

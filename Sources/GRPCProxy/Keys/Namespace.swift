@@ -3,7 +3,7 @@
 struct Namespace: Sendable {
   let prefix: [UInt8]
   /// The first key behind the namespace; `[0]`, which stands for no end, when there is none.
-  private let end: [UInt8]
+  let end: [UInt8]
 
   init(_ prefix: [UInt8]) {
     self.prefix = prefix

@@ -15,7 +15,7 @@ final class UpstreamCall {
   let headers: HeaderBlock
   /// Nil when the call is over: what comes then is for nobody.
   private(set) var sink: (any UpstreamSink)?
-  /// What was sent, as long as it may have to be sent again.
+  /// What was sent, as long as it has to be sent, or to be sent again.
   private var messages: [SharedBytes] = []
   private var isHalfClosed = false
   private var isPaused = false
@@ -33,8 +33,7 @@ final class UpstreamCall {
     if let attachment {
       message.withUnsafeBytes { attachment.connection.send(attachment.id, $0) }
     }
-    // A call with a stream of requests is not begun anew, so only the first message is kept.
-    if attachment == nil || messages.isEmpty { messages.append(message) }
+    if attachment == nil { messages.append(message) }
   }
 
   func halfClose() {
@@ -50,6 +49,9 @@ final class UpstreamCall {
     attachment = nil
   }
 
+  /// Whether a call that no server has taken can begin again by itself: all of its requests are here.
+  var mayBeginAnew: Bool { sink != nil && isHalfClosed }
+
   /// Holds the server back by flow control, or lets it go on.
   func setPaused(_ isPaused: Bool) {
     self.isPaused = isPaused
@@ -64,8 +66,11 @@ final class UpstreamCall {
     attachment = (connection, id)
     attempts += 1
     for message in messages { message.withUnsafeBytes { connection.send(id, $0) } }
-    if messages.count > 1 { messages.removeLast(messages.count - 1) }
-    if isHalfClosed { connection.halfClose(id) }
+    if isHalfClosed {
+      connection.halfClose(id)
+    } else {
+      messages = []
+    }
     if isPaused { connection.setPaused(id, true) }
     return true
   }

@@ -10,6 +10,7 @@ final class UpstreamLink: ClientCallDelegate, @unchecked Sendable {
   private var nextToken = 0
   /// Calls that the server's limit of streams holds back, in the order of their start.
   private var waiting: [UpstreamCall] = []
+  private var isServing = false
 
   init(upstream: Upstream) {
     self.upstream = upstream
@@ -22,19 +23,31 @@ final class UpstreamLink: ClientCallDelegate, @unchecked Sendable {
     if waiting.count == 1 { serveWaiting() }
   }
 
+  /// Begins as many of the waiting calls as the server allows.
   private func serveWaiting() {
-    guard let connection else { return }
+    guard !isServing else { return }
+    isServing = true
+    defer { isServing = false }
+    let queue = waiting
+    waiting = []
     var served = 0
-    while served < waiting.count {
-      let call = waiting[served]
-      if call.sink != nil {
-        guard connection.isAvailable, call.attach(connection, token: nextToken + 1) else { break }
-        nextToken += 1
-        calls[nextToken] = call
-      }
+    for call in queue {
+      guard call.sink == nil || begin(call) else { break }
       served += 1
     }
-    waiting.removeFirst(served)
+    waiting = queue[served...] + waiting
+    if !isAvailable { moveWaiting() }
+  }
+
+  private func begin(_ call: UpstreamCall) -> Bool {
+    guard let connection, connection.isAvailable else { return false }
+    nextToken += 1
+    calls[nextToken] = call
+    guard call.attach(connection, token: nextToken) else {
+      calls[nextToken] = nil
+      return false
+    }
+    return true
   }
 
   func callReceived(_ token: Int, _ message: UnsafeRawBufferPointer) {
@@ -43,7 +56,7 @@ final class UpstreamLink: ClientCallDelegate, @unchecked Sendable {
 
   func callEnded(_ token: Int, _ end: CallEnd) {
     guard let call = calls.removeValue(forKey: token) else { return }
-    if !end.mayHaveBeenProcessed, call.sink != nil, let upstream,
+    if !end.mayHaveBeenProcessed, call.mayBeginAnew, let upstream,
       call.attempts < Upstream.attemptsMax
     {
       call.detach()

@@ -28,6 +28,7 @@ extension WatchGroup {
       announce(watcher, revision: revision)
     }
     settle(watch, serverRevision: revision)
+    endBeginning(watch)
   }
 
   /// The watch takes the place that others join, or its own join what is there.

@@ -23,6 +23,11 @@ final class WatchGroup {
   var current: [WatchForm: UpstreamWatch] = [:]
   /// The watches that the server has been asked for and has not answered for, in order.
   var creating: [Int64] = []
+  /// The last of those of a form: the next one that begins at the same revision joins it.
+  private var beginning: [WatchForm: UpstreamWatch] = [:]
+  /// Watches of whatever comes next that came when one of their form had been asked for. Where that
+  /// stands may be before something that their clients have seen done, so they begin, together, behind it.
+  private var queued: [WatchForm: [Watcher]] = [:]
   /// Clients that have asked how far their watches are.
   private var progressWaiters: [ObjectIdentifier] = []
   private var nextID: Int64 = 1
@@ -80,27 +85,36 @@ final class WatchGroup {
       announce(watcher, revision: max(header?.revision ?? 0, current.nextRevision - 1))
       return
     }
-    // Only what has not begun can be shared by those that begin.
-    if let id = creating.last(where: { isShareable(watches[$0], watcher) }), let watch = watches[id]
-    {
-      watch.add(watcher)
+    if let watch = beginning[watcher.form], watch.nextRevision == start {
+      if start > 0 { watch.add(watcher) } else { queued[watcher.form, default: []].append(watcher) }
       return
     }
-    let watch = UpstreamWatch(id: nextID, form: watcher.form, startRevision: start)
+    begin([watcher], watcher.form, start)
+  }
+
+  /// Asks the server for a watch, for some of the clients'.
+  private func begin(_ watchers: [Watcher], _ form: WatchForm, _ start: Int64) {
+    let watch = UpstreamWatch(id: nextID, form: form, startRevision: start)
     nextID += 1
     watches[watch.id] = watch
-    watch.add(watcher)
+    for watcher in watchers { watch.add(watcher) }
     if stream == nil { open() } else { create(watch) }
   }
 
-  private func isShareable(_ watch: UpstreamWatch?, _ watcher: Watcher) -> Bool {
-    guard let watch, !watch.isCreated else { return false }
-    return watch.form == watcher.form && watch.nextRevision == watcher.nextRevision
+  /// The server has answered for a watch, or it is not wanted any more.
+  func endBeginning(_ watch: UpstreamWatch) {
+    guard beginning[watch.form] === watch else { return }
+    beginning[watch.form] = nil
+    if let watchers = queued.removeValue(forKey: watch.form) { begin(watchers, watch.form, 0) }
   }
 
   /// Takes a watch from its source, which ends when it was the last.
   func detach(_ watcher: Watcher) {
-    guard let watch = watcher.source else { return }
+    guard let watch = watcher.source else {
+      queued[watcher.form]?.removeAll { $0 === watcher }
+      if queued[watcher.form]?.isEmpty == true { queued[watcher.form] = nil }
+      return
+    }
     watch.remove(watcher)
     if watch.watchers.isEmpty { drop(watch, tellsServer: true) }
   }
@@ -109,8 +123,8 @@ final class WatchGroup {
   func drop(_ watch: UpstreamWatch, tellsServer: Bool) {
     watches[watch.id] = nil
     if current[watch.form] === watch { current[watch.form] = nil }
-    guard tellsServer else { return }
-    send(.init(requestUnion: .cancelRequest(.init(watchID: watch.id))))
+    if tellsServer { send(.init(requestUnion: .cancelRequest(.init(watchID: watch.id)))) }
+    endBeginning(watch)
   }
 
   /// Tells a client that its watch stands, once.
@@ -148,10 +162,15 @@ final class WatchGroup {
     let call = UpstreamCall(headers: headers, sink: self)
     stream = call
     creating = []
+    beginning = [:]
     upstream.start(call)
     for id in watches.keys.sorted() {
       guard let watch = watches[id] else { continue }
       create(watch)
+    }
+    for (form, watchers) in queued where beginning[form] == nil {
+      queued[form] = nil
+      begin(watchers, form, 0)
     }
     if !progressWaiters.isEmpty { send(.init(requestUnion: .progressRequest(.init()))) }
   }
@@ -159,6 +178,7 @@ final class WatchGroup {
   private func create(_ watch: UpstreamWatch) {
     watch.isCreated = false
     creating.append(watch.id)
+    beginning[watch.form] = watch
     send(.init(requestUnion: .createRequest(watch.request)))
   }
 
@@ -196,6 +216,7 @@ extension WatchGroup: UpstreamSink {
   private func streamLost() {
     stream = nil
     creating = []
+    beginning = [:]
     for watch in watches.values { watch.isCreated = false }
     upstream.eventLoop.assumeIsolated().scheduleTask(
       in: .milliseconds(Self.retryMilliseconds)
