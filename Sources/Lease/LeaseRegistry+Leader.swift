@@ -99,10 +99,12 @@ extension LeaseRegistry {
   package static let checkpointSeconds: Int64 = 300
 
   /// Looks at the next `slotCount` leases, and hands out what is left of long ones that nobody
-  /// renewed for long. Called often enough to get around within `checkpointSeconds`.
+  /// renewed for long. Called often enough to get around within `checkpointSeconds`. With `isLast`,
+  /// what is left of all leases that the log knows to have more: this member is about to stop.
   package func takeCheckpoints(
     now: UInt64,
-    slotCount: Int
+    slotCount: Int,
+    isLast: Bool = false
   ) -> [(lease: LeaseID, remainingSeconds: Int64)] {
     withState { state in
       var checkpoints: [(lease: LeaseID, remainingSeconds: Int64)] = []
@@ -119,8 +121,12 @@ extension LeaseRegistry {
         let left = Int64(
           clamping: (record.expiry - now - 1) / LeaseState.nanosecondsPerSecond + 1
         )
-        guard left > Self.checkpointSeconds, record.knownSeconds - left >= Self.checkpointSeconds
-        else { continue }
+        let isDue =
+          isLast
+          ? record.knownSeconds > left
+          : left > Self.checkpointSeconds
+            && record.knownSeconds - left >= Self.checkpointSeconds
+        guard isDue else { continue }
         state[slot].flags.insert(.isBeingCheckpointed)
         checkpoints.append((record.stored.id, left))
       }

@@ -173,6 +173,7 @@ public final class EmbeddedMember: Sendable {
     runtime.context.willStop()
     health.setAll(.notServing)
     compaction?.cancel()
+    await runtime.checkpointLeases()
     await runtime.handOverLeadership()
     await runtime.endWaitingCalls()
     runtime.endWatches()

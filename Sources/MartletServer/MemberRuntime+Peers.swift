@@ -1,5 +1,6 @@
 import Base
 import Membership
+import NIOCore
 import Peer
 import RPC
 import Raft
@@ -36,6 +37,20 @@ extension MemberRuntime {
     } catch let error as PeerListenError {
       throw StartError.listen(address: error.address, reason: error.reason)
     }
+  }
+}
+
+extension PeerConfiguration {
+  init(
+    clusterID: ClusterID,
+    memberID: MemberID,
+    serverVersion: String,
+    _ source: ServerConfiguration
+  ) {
+    self.init(clusterID: clusterID, memberID: memberID, serverVersion: serverVersion)
+    keepaliveTimeout = TimeAmount(source.raftWriteTimeout)
+    listeningKeepaliveTimeout = TimeAmount(source.raftReadTimeout)
+    reusesPort = source.socketReusePort
   }
 }
 

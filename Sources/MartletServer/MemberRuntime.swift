@@ -91,7 +91,8 @@ final class MemberRuntime: Sendable {
       PeerConfiguration(
         clusterID: opened.identity.clusterID,
         memberID: opened.identity.memberID,
-        serverVersion: Version.etcdCompatible
+        serverVersion: Version.etcdCompatible,
+        configuration.source
       ),
       handlers: Self.peerHandlers(mailbox, status: status, fatal: fatal, questions, snapshots),
       tls: peerTLS,
@@ -114,6 +115,7 @@ final class MemberRuntime: Sendable {
         messages: { peers.send($0) },
         tookMessages: { peers.took(bytes: $0) },
         members: { peers.update(peers: $0.members.map(PeerAddress.init)) },
+        noted: { metrics.note($0) },
         fatal: { fatal.fail($0) }
       ),
       makeLogWriter: { LogWriter(log: log, metrics: metrics, report: $0) },
@@ -170,7 +172,11 @@ final class MemberRuntime: Sendable {
     )
     self.snapshots = snapshots
     snapshots.start(opened, peers)
-    hashChecker = HashChecker(context)
+    let source = configuration.source
+    hashChecker = HashChecker(
+      context,
+      interval: source.corruptCheckTime > .zero ? source.corruptCheckTime : nil
+    )
   }
 
   /// Looks at the files of TLS for changes, until the task is cancelled.
@@ -231,6 +237,12 @@ final class MemberRuntime: Sendable {
     questions.install(PeerPort(member: context, endpoints: endpoints))
     let peerAddresses = try await listenForPeers(configuration)
     try await waitUntilReady(seconds: EmbeddedMember.readySecondsMax)
+    if FeatureGates.isOn(
+      FeatureGates.initialCorruptCheck,
+      in: configuration.source.featureGates
+    ) {
+      try await hashChecker.checkBeforeServing()
+    }
     for warning in configuration.transportSecurityWarnings {
       context.logger.warning("\(warning)")
     }
@@ -363,6 +375,27 @@ final class MemberRuntime: Sendable {
       }
     }
   }
+
+  /// Has the log say what is left of each lease, if this member leads, so that the next leader, or this
+  /// member when it starts again, does not give them all of their time anew. Waits no longer than a
+  /// stop can bear.
+  func checkpointLeases() async {
+    let index = await withCheckedContinuation { continuation in
+      let isPosted = context.replica.post(
+        .look { continuation.resume(returning: $0?.checkpointAllLeases()) }
+      )
+      if !isPosted { continuation.resume(returning: nil) }
+    }
+    guard let index else { return }
+    let deadline = MonotonicTime.now.advanced(byNanoseconds: Self.checkpointNanosecondsMax)
+    while context.status.current.applied < index, context.status.current.role == .leader,
+      MonotonicTime.now < deadline
+    {
+      try? await Task.sleep(for: .milliseconds(Self.readyPollMilliseconds))
+    }
+  }
+
+  private static let checkpointNanosecondsMax: UInt64 = 2_000_000_000
 
   /// Gives leadership to another voter, if this member has it and there is one: the others then need
   /// not miss it first.

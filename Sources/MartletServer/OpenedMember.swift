@@ -207,6 +207,9 @@ struct OpenedMember {
     replica.patienceTicks = Int(
       ((Duration.seconds(5) + source.electionTimeout * 2) / source.heartbeatInterval).rounded()
     )
+    if configuration.snapshotCount != ServerConfiguration.snapshotCountDefault {
+      replica.unsealedEntriesMax = UInt64(configuration.snapshotCount)
+    }
     replica.catchUpEntriesMax = UInt64(max(source.snapshotCatchUpEntries, 1))
     return replica
   }

@@ -133,7 +133,7 @@ package enum ServerURLError: Error, Hashable, CustomStringConvertible {
 
 extension String {
   /// Without the ASCII spaces, tabs and line ends around it.
-  func trimmingASCIISpace() -> String {
+  package func trimmingASCIISpace() -> String {
     let isSpace: (Character) -> Bool = { $0 == " " || $0 == "\t" || $0.isNewline }
     guard let first = firstIndex(where: { !isSpace($0) }),
       let last = lastIndex(where: { !isSpace($0) })

@@ -3,6 +3,7 @@ import NIOCore
 import Proto
 import RPC
 import Raft
+import Synchronization
 
 /// One snapshot that a peer sends: checks its parts, hands them to the receiver one at a time, and
 /// answers each. Confined to its event loop; the receiver is called in a task.
@@ -17,6 +18,7 @@ final class IncomingSnapshot: @unchecked Sendable {
   let from: MemberID
   private let configuration: PeerConfiguration
   private let handlers: PeerHandlers
+  private let traffic: PeerTraffic?
   private let loop: RPCServerLoop
   private let call: CallID
   private let ended: () -> Void
@@ -31,6 +33,7 @@ final class IncomingSnapshot: @unchecked Sendable {
     from: MemberID,
     configuration: PeerConfiguration,
     handlers: PeerHandlers,
+    traffic: PeerTraffic?,
     loop: RPCServerLoop,
     call: CallID,
     ended: @escaping () -> Void
@@ -38,6 +41,7 @@ final class IncomingSnapshot: @unchecked Sendable {
     self.from = from
     self.configuration = configuration
     self.handlers = handlers
+    self.traffic = traffic
     self.loop = loop
     self.call = call
     self.ended = ended
@@ -56,6 +60,7 @@ final class IncomingSnapshot: @unchecked Sendable {
       UInt64(data.count) <= totalBytes - takenBytes
     else { throw RPCStatus(.invalidArgument, "the part does not follow the one before it") }
     takenBytes += UInt64(data.count)
+    traffic?.receivedBytes.add(data.count, ordering: .relaxed)
     if !data.isEmpty {
       unanswered += 1
       items?.yield(.part([UInt8](data)))
@@ -96,6 +101,9 @@ final class IncomingSnapshot: @unchecked Sendable {
   /// Runs as a task.
   private func hand(_ stream: AsyncStream<Item>, to receiver: any SnapshotReceiver) async {
     var received: UInt64 = 0
+    let start = PeerTransport.now
+    traffic?.snapshotsReceiving.add(1, ordering: .relaxed)
+    defer { traffic?.snapshotsReceiving.subtract(1, ordering: .relaxed) }
     do {
       for await item in stream {
         switch item {
@@ -105,6 +113,8 @@ final class IncomingSnapshot: @unchecked Sendable {
           answer(received, isComplete: false)
         case .end(let sha256):
           try await receiver.finish(sha256: sha256)
+          traffic?.snapshotsReceived.add(1, ordering: .relaxed)
+          traffic?.snapshotReceiveTimes.note(nanoseconds: PeerTransport.now - start)
           answer(received, isComplete: true)
           return
         }
@@ -113,6 +123,7 @@ final class IncomingSnapshot: @unchecked Sendable {
       let status = RPCStatus(.aborted, "\(error)")
       loop.eventLoop.execute { self.end(status) }
     }
+    traffic?.snapshotReceiveFailures.add(1, ordering: .relaxed)
     receiver.abandon()
   }
 

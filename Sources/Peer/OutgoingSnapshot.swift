@@ -43,9 +43,22 @@ extension PeerTransport {
       message,
       totalBytes: totalBytes,
       configuration: configuration,
+      traffic: node.traffic,
       next: next,
       sha256: sha256
     )
+    let (traffic, start) = (node.traffic, Self.now)
+    traffic.snapshotsSending.add(1, ordering: .relaxed)
+    var isDelivered = false
+    defer {
+      traffic.snapshotsSending.subtract(1, ordering: .relaxed)
+      if isDelivered {
+        traffic.snapshotsSent.add(1, ordering: .relaxed)
+        traffic.snapshotSendTimes.note(nanoseconds: Self.now - start)
+      } else {
+        traffic.snapshotSendFailures.add(1, ordering: .relaxed)
+      }
+    }
     do throws(RPCError) {
       try await node.call(timeout: nil) { peer, options throws(RPCError) in
         try await source.send(by: peer.snapshotStream(options: options))
@@ -54,6 +67,7 @@ extension PeerTransport {
       throw source.failure ?? SnapshotSendError.refused(error.status.description)
     }
     if let failure = source.failure { throw failure }
+    isDelivered = true
     heard(from: message.to)
   }
 }
@@ -65,6 +79,7 @@ private final class OutgoingSnapshot: Sendable {
   private let message: Raft.Message
   private let totalBytes: UInt64
   private let configuration: PeerConfiguration
+  private let traffic: PeerTraffic
   private let next: @Sendable (Int) async throws -> [UInt8]?
   private let sha256: @Sendable () -> [UInt8]
   private let state = Mutex(State())
@@ -82,12 +97,14 @@ private final class OutgoingSnapshot: Sendable {
     _ message: Raft.Message,
     totalBytes: UInt64,
     configuration: PeerConfiguration,
+    traffic: PeerTraffic,
     next: @escaping @Sendable (Int) async throws -> [UInt8]?,
     sha256: @escaping @Sendable () -> [UInt8]
   ) {
     self.message = message
     self.totalBytes = totalBytes
     self.configuration = configuration
+    self.traffic = traffic
     self.next = next
     self.sha256 = sha256
   }
@@ -139,6 +156,7 @@ private final class OutgoingSnapshot: Sendable {
     }
     do {
       if let data = try await next(configuration.snapshotChunkBytes), !data.isEmpty {
+        traffic.sentBytes.add(data.count, ordering: .relaxed)
         chunk.data = data
       } else {
         guard chunk.offset == totalBytes else {

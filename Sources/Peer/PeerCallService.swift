@@ -37,18 +37,24 @@ final class PeerCallService: PeerService, @unchecked Sendable {
   }
 
   private func refuse(_ call: ServerCall, _ status: RPCStatus) {
-    let from = call.header(named: "martlet-from") ?? "unknown"
+    let from = String((call.header(named: "martlet-from") ?? "unknown").prefix(Self.shownMax))
     if transport.complaints.isNew("\(from) \(status.message)") {
       transport.logger.warning(
         "a call of a peer is refused, as will be others like it",
         metadata: [
-          "peer": "\(from)", "cluster": "\(call.header(named: "martlet-cluster") ?? "unknown")",
+          "peer": "\(from)",
+          "cluster": .string(
+            String((call.header(named: "martlet-cluster") ?? "unknown").prefix(Self.shownMax))
+          ),
           "address": "\(call.peerAddress)", "cause": "\(status.message)",
         ]
       )
     }
     call.finish(status)
   }
+
+  /// So much of what a stranger says of itself goes into the log.
+  private static let shownMax = 32
 
   /// Ends the streams of members that have been removed. From any thread.
   func refuseRemoved() {
@@ -79,6 +85,8 @@ final class PeerCallService: PeerService, @unchecked Sendable {
 
   func raftStream(_ request: IncomingMessage<Martletpb.RaftBatch.View>, _ call: ServerCall) {
     guard let from = streams[call.id] else { return }
+    let traffic = transport.traffic(with: from)
+    traffic?.receivedBytes.add(request.bytes.count, ordering: .relaxed)
     do throws(RaftDecoder.Failure) {
       let messages = try RaftDecoder.messages(
         request.view,
@@ -88,6 +96,7 @@ final class PeerCallService: PeerService, @unchecked Sendable {
       transport.received(messages, from: from)
     } catch {
       transport.counters.refusedBatches.add(1, ordering: .relaxed)
+      traffic?.receiveFailures.add(1, ordering: .relaxed)
       streams[call.id] = nil
       refuse(call, RPCStatus(.invalidArgument, error.description))
     }
@@ -111,6 +120,7 @@ final class PeerCallService: PeerService, @unchecked Sendable {
       from: from,
       configuration: configuration,
       handlers: handlers,
+      traffic: transport.traffic(with: from),
       loop: loop,
       call: call.id,
       ended: { [weak self] in self?.snapshots[call.id] = nil }

@@ -58,7 +58,7 @@ extension PeerConfiguration {
     server.connectionWindowBytes = 2 * Self.windowBytes
     server.keepaliveMinTime = .nanoseconds(keepaliveInterval.nanoseconds / 2)
     server.keepaliveInterval = keepaliveInterval
-    server.keepaliveTimeout = keepaliveTimeout
+    server.keepaliveTimeout = listeningKeepaliveTimeout
     return server
   }
 

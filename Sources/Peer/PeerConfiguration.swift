@@ -43,7 +43,11 @@ package struct PeerConfiguration: Sendable {
   package var connectTimeout = TimeAmount.seconds(3)
   /// How long a connection is silent before it is pinged, and how long the answer may take.
   package var keepaliveInterval = TimeAmount.seconds(2)
+  /// Of connections that this member made, and of those that were made to it.
   package var keepaliveTimeout = TimeAmount.seconds(5)
+  package var listeningKeepaliveTimeout = TimeAmount.seconds(5)
+  /// Several processes may listen on the peer port (SO_REUSEPORT).
+  package var reusesPort = false
 
   package init(clusterID: ClusterID, memberID: MemberID, serverVersion: String) {
     self.clusterID = clusterID

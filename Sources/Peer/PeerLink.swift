@@ -6,6 +6,7 @@ import NIOCore
 import Proto
 import RPC
 import Raft
+import Synchronization
 
 /// One stream of messages to one peer, made anew whenever it is lost. Confined to its event loop.
 final class PeerLink: @unchecked Sendable {
@@ -54,6 +55,7 @@ final class PeerLink: @unchecked Sendable {
   private let tls: PeerTLS?
   private let metadata: PeerMetadata
   private let complaints: Complaints
+  private let traffic: PeerTraffic
   private let logger: Logger
   private let eventLoop: any EventLoop
   private let events: Events
@@ -75,6 +77,7 @@ final class PeerLink: @unchecked Sendable {
     configuration: PeerConfiguration,
     tls: PeerTLS?,
     complaints: Complaints,
+    traffic: PeerTraffic,
     logger: Logger,
     eventLoop: any EventLoop,
     events: Events
@@ -84,6 +87,7 @@ final class PeerLink: @unchecked Sendable {
     self.configuration = configuration
     self.tls = tls
     self.complaints = complaints
+    self.traffic = traffic
     self.logger = logger
     self.eventLoop = eventLoop
     self.events = events
@@ -118,13 +122,19 @@ final class PeerLink: @unchecked Sendable {
 
   private func keepForLater(_ message: Raft.Message) {
     if queue.count >= Self.unconnectedMessagesMax {
-      queue.removeAll()
+      loseQueue()
       if lane == .entries { events.dropped() }
     }
     if !queue.append(message) { dropped(message) }
   }
 
+  private func loseQueue() {
+    traffic.sendFailures.add(queue.count, ordering: .relaxed)
+    queue.removeAll()
+  }
+
   private func dropped(_ message: Raft.Message) {
+    traffic.sendFailures.add(1, ordering: .relaxed)
     if message.kind == .app { events.dropped() }
   }
 
@@ -137,6 +147,7 @@ final class PeerLink: @unchecked Sendable {
     while !queue.isEmpty, connection.isWritable(call) {
       var encoder = RaftEncoder(queue.takeBatch(bytesMax: configuration.batchBytesMax))
       connection.beginMessage(call, length: encoder.length)
+      traffic.sentBytes.add(encoder.length, ordering: .relaxed)
       var large: SharedBytes?
       repeat {
         connection.sendPart(call) { large = encoder.write(into: &$0) }
@@ -238,7 +249,7 @@ final class PeerLink: @unchecked Sendable {
       self.connect()
     }
     state = .waiting(timer)
-    queue.removeAll()
+    loseQueue()
     if wasOpen { events.lost(lane) }
     events.dropped()
   }

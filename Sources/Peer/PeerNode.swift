@@ -2,6 +2,7 @@ import Base
 import Logging
 import Membership
 import NIOCore
+import Proto
 import RPC
 import Raft
 import Synchronization
@@ -9,6 +10,7 @@ import Synchronization
 /// One peer: its two streams, and a client for questions.
 final class PeerNode: Sendable {
   let address: PeerAddress
+  let traffic: PeerTraffic
   private let configuration: PeerConfiguration
   private let tls: PeerTLS?
   private let eventLoop: any EventLoop
@@ -25,10 +27,12 @@ final class PeerNode: Sendable {
 
   init(
     _ address: PeerAddress,
+    traffic: PeerTraffic,
     transport: PeerTransport,
     eventLoop: any EventLoop
   ) {
     self.address = address
+    self.traffic = traffic
     configuration = transport.configuration
     tls = transport.tls
     self.eventLoop = eventLoop
@@ -37,10 +41,12 @@ final class PeerNode: Sendable {
     let events = PeerLink.Events(
       opened: { [weak self] lane in
         guard lane == .control else { return }
+        traffic.opened()
         self?.shared.withLock { $0.connectedSince = PeerTransport.now }
       },
       lost: { [weak self] lane in
         guard lane == .control else { return }
+        traffic.closed()
         self?.shared.withLock { $0.connectedSince = nil }
       },
       dropped: { [weak transport] in transport?.handlers.unreachable(address.id) },
@@ -54,6 +60,7 @@ final class PeerNode: Sendable {
         configuration: configuration,
         tls: tls,
         complaints: complaints,
+        traffic: traffic,
         logger: transport.logger,
         eventLoop: eventLoop,
         events: events
@@ -86,6 +93,7 @@ final class PeerNode: Sendable {
 
   /// Ends both streams for good.
   func closeLinks() {
+    traffic.closed()
     eachLink { $0.close() }
   }
 
@@ -123,6 +131,19 @@ final class PeerNode: Sendable {
       }
     }
     throw failure
+  }
+
+  /// Asks something short, and notes how long the answer took.
+  func probe(timeout: TimeAmount) async {
+    let start = PeerTransport.now
+    do throws(RPCError) {
+      _ = try await call(timeout: timeout) { peer, options throws(RPCError) in
+        try await peer.clusterState(Martletpb.ClusterStateRequest(), options: options)
+      }
+    } catch {
+      return
+    }
+    traffic.roundTrips.note(nanoseconds: PeerTransport.now - start)
   }
 
   private func client(_ index: Int) throws(RPCError) -> RPCClient {

@@ -28,14 +28,20 @@ package final class PeerTransport: Sendable {
   private let state = Mutex(State())
   /// What `send` was given and the event loop has not taken yet.
   private let outbox = Mutex(Outbox())
+  /// Of peers that are known: anybody may call himself a member of any number.
   private let lastHeards = Mutex<[MemberID: UInt64]>([:])
   /// The weight of what went to `PeerHandlers.received` and was not taken yet.
   private let receivedBytes = Atomic<Int>(0)
-  let complaints = Complaints()
+  /// What callers are refused for. Anybody may call, so silence must not last: there are a few lines in
+  /// each minute.
+  let complaints = Complaints(memoryNanoseconds: 60_000_000_000)
   package let counters = PeerCounters()
 
   private struct State {
     var nodes: [MemberID: PeerNode] = [:]
+    /// Of the same peers, also while their addresses change.
+    var traffic: [MemberID: PeerTraffic] = [:]
+    var prober: Task<Void, Never>?
     var isStopped = false
     private var hasService = false
 
@@ -88,6 +94,10 @@ package final class PeerTransport: Sendable {
         loop.register(PeerDispatcher(service))
         services.withLock { $0.append(service) }
       }
+      let prober = Task { [weak self] in
+        while (try? await Task.sleep(for: Self.probeInterval)) != nil { await self?.probe() }
+      }
+      state.withLock { $0.prober = prober }
     }
     var bound: [String] = []
     for (index, url) in urls.enumerated() {
@@ -108,6 +118,7 @@ package final class PeerTransport: Sendable {
   private func bind(_ url: ServerURL, isSecure: Bool, isPlain: Bool) async throws -> String {
     var options = ListenerOptions()
     options.isSecure = isSecure && !isPlain
+    options.reusesPort = configuration.reusesPort
     var setup: RPCServer.ChannelSetup?
     if isSecure {
       guard let tls else { throw MissingTLSError(url: url) }
@@ -132,17 +143,25 @@ package final class PeerTransport: Sendable {
     state.withLock { state in
       guard !state.isStopped else { return }
       var nodes: [MemberID: PeerNode] = [:]
+      var traffic: [MemberID: PeerTraffic] = [:]
       for peer in peers where peer.id != configuration.memberID {
+        let counts = state.traffic[peer.id] ?? PeerTraffic()
+        traffic[peer.id] = counts
         if let known = state.nodes[peer.id], known.address == peer {
           nodes[peer.id] = known
         } else {
-          let node = PeerNode(peer, transport: self, eventLoop: eventLoop)
+          let node = PeerNode(peer, traffic: counts, transport: self, eventLoop: eventLoop)
           nodes[peer.id] = node
           fresh.append(node)
         }
       }
       for node in state.nodes.values where nodes[node.address.id] !== node { gone.append(node) }
       state.nodes = nodes
+      state.traffic = traffic
+    }
+    lastHeards.withLock { heards in
+      let known = Set(peers.map(\.id))
+      heards = heards.filter { known.contains($0.key) }
     }
     let services = services.withLock { $0 }
     for service in services { service.refuseRemoved() }
@@ -167,6 +186,7 @@ package final class PeerTransport: Sendable {
   }
 
   func heard(from id: MemberID) {
+    guard node(id) != nil else { return }
     lastHeards.withLock { $0[id] = Self.now }
   }
 
@@ -180,6 +200,31 @@ package final class PeerTransport: Sendable {
   /// while it does not.
   package func connectedSince(_ id: MemberID) -> UInt64? {
     node(id)?.connectedSince
+  }
+
+  // MARK: What is counted
+
+  /// What went to and from each peer, ascending by ID.
+  package var traffic: [(peer: MemberID, traffic: PeerTraffic)] {
+    state.withLock { $0.traffic }.sorted { $0.key.rawValue < $1.key.rawValue }
+      .map { (peer: $0.key, traffic: $0.value) }
+  }
+
+  /// Of one peer; nil of who is none.
+  func traffic(with id: MemberID) -> PeerTraffic? { state.withLock { $0.traffic[id] } }
+
+  /// How often the way to each peer is measured.
+  private static let probeInterval = Duration.seconds(3)
+  private static let probeTimeout = TimeAmount.seconds(3)
+
+  /// Measures the way to each peer that is connected.
+  private func probe() async {
+    let nodes = state.withLock { Array($0.nodes.values) }
+    await withTaskGroup(of: Void.self) { group in
+      for node in nodes where node.connectedSince != nil {
+        group.addTask { await node.probe(timeout: Self.probeTimeout) }
+      }
+    }
   }
 
   // MARK: Messages
@@ -219,6 +264,7 @@ package final class PeerTransport: Sendable {
     guard waiting == 0 || waiting + bytes <= configuration.receivedBytesMax else {
       receivedBytes.subtract(bytes, ordering: .relaxed)
       counters.receivedDropped.add(messages.count, ordering: .relaxed)
+      traffic(with: id)?.receiveFailures.add(messages.count, ordering: .relaxed)
       return
     }
     handlers.received(messages, bytes)
@@ -286,6 +332,8 @@ package final class PeerTransport: Sendable {
   package func stop() async {
     let nodes = state.withLock { state in
       state.isStopped = true
+      state.prober?.cancel()
+      state.prober = nil
       defer { state.nodes = [:] }
       return state.nodes
     }

@@ -1,4 +1,4 @@
-import Base
+package import Base
 import Lease
 import Proto
 import Raft
@@ -110,6 +110,27 @@ extension ReplicaMachine {
       Etcdserverpb.LeaseCheckpoint(id: lease.rawValue, remainingTTL: seconds)
     }
     if !propose(.leaseUpkeep, request.encoded()) { leases.giveBack(checkpoints: due) }
+  }
+
+  /// Writes down what is left of all leases, if this member leads: it is about to stop, and whoever
+  /// leads next is to know. Returns the entry behind which all is written; nil when there is none.
+  package func checkpointAllLeases() -> LogIndex? {
+    guard decidesAboutLeases, !alarms.hasCorruption, !isDiskStalled else { return nil }
+    let due = leases.takeCheckpoints(now: now, slotCount: leases.slotCount, isLast: true)
+    guard !due.isEmpty else { return nil }
+    for start in stride(from: 0, to: due.count, by: LeaseUpkeep.leasesMax) {
+      var request = Etcdserverpb.LeaseUpkeepRequest()
+      request.appliedIndex = applied.index.rawValue
+      request.checkpoints = due[start..<min(start + LeaseUpkeep.leasesMax, due.count)]
+        .map { lease, seconds in
+          Etcdserverpb.LeaseCheckpoint(id: lease.rawValue, remainingTTL: seconds)
+        }
+      guard propose(.leaseUpkeep, request.encoded()) else {
+        leases.giveBack(checkpoints: Array(due[start...]))
+        break
+      }
+    }
+    return raft.lastIndex
   }
 
   /// Proposes something of this member's own, for which nobody waits.

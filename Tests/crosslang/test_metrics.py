@@ -3,6 +3,7 @@ of our own: strict where Prometheus is."""
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 
@@ -11,7 +12,7 @@ import harness
 # etcd 3.4 has these and Martlet does not; MetricCatalog.swift says why.
 LEFT_OUT = re.compile(
     r"^(go_|promhttp_|etcd_grpc_proxy_|etcd_debugging_store_|etcd_debugging_snap_|etcd_snap_"
-    r"|etcd_network_|etcd_server_go_version$"
+    r"|etcd_network_known_peers$|etcd_server_go_version$"
     r"|etcd_debugging_disk_backend_commit_(rebalance|spill|write)_duration_seconds$"
     # Older names of metrics that exist without `debugging`, gone with 3.5.
     r"|etcd_debugging_mvcc_(put_total|delete_total|txn_total|db_total_size_in_bytes)$)")
@@ -165,3 +166,56 @@ def test_start_line_says_who_and_where():
         assert line["advertised"] == f"http://{member.endpoint}" and line["tls"] == "off"
         assert line["quota"] == "2 GiB" and line["data"] == f"{member.directory}/data"
         assert re.fullmatch(r"[0-9a-f]{1,16}", line["member"])
+
+
+def peer_metrics(families: dict) -> dict:
+    """Type and labels of what members count of each other; how many there are of each."""
+    return {name: (family["type"], sorted({tuple(sorted(labels.keys() - {"le"}))
+                                           for _, labels, _ in family["samples"]}))
+            for name, family in families.items() if name.startswith("etcd_network_peer_")
+            or name in ("etcd_network_active_peers", "etcd_network_disconnected_peers_total")}
+
+
+def bucket_bounds(family: dict) -> list:
+    return list(dict.fromkeys(labels["le"] for _, labels, _ in family["samples"] if "le" in labels))
+
+
+def measured(cluster: harness.Cluster, name: str) -> dict:
+    """The leader's metrics, once the way to both peers was measured, which is done now and then."""
+    deadline = time.monotonic() + harness.START_SECONDS
+    while True:
+        found = scrape(cluster.leader())
+        samples = found.get(name, {"samples": []})["samples"]
+        if sum(count > 0 for sample, _, count in samples if sample == f"{name}_count") == 2:
+            return found
+        assert time.monotonic() < deadline, samples
+        time.sleep(0.2)
+
+
+def test_peers_as_etcd():
+    with harness.Cluster("etcd") as etcd, harness.Cluster("martlet") as martlet:
+        for cluster in (etcd, martlet):
+            harness.etcdctl(cluster.members[0], "put", "a", "b")
+        name = "etcd_network_peer_round_trip_time_seconds"
+        ours, theirs = (measured(cluster, name) for cluster in (martlet, etcd))
+        missing = {n: v for n, v in peer_metrics(theirs).items() if peer_metrics(ours).get(n) != v}
+        assert not missing, missing
+        assert bucket_bounds(ours[name]) == bucket_bounds(theirs[name])
+        leader = martlet.leader()
+        own = martlet.id_of(leader)
+        others = {martlet.id_of(member) for member in martlet.members} - {own}
+        for metric, label in (("etcd_network_active_peers", "Remote"),
+                              ("etcd_network_peer_sent_bytes_total", "To"),
+                              ("etcd_network_peer_received_bytes_total", "From")):
+            for other in others:
+                assert value(ours, metric, **{label: other}) > 0, (metric, other)
+        assert value(ours, "etcd_network_active_peers", Local=own) == 2
+        # One goes: it is not active any more, which counts as a disconnection.
+        gone = next(member for member in martlet.members if member is not leader)
+        identity = martlet.id_of(gone)
+        gone.kill()
+        deadline = time.monotonic() + harness.START_SECONDS
+        while value(scrape(leader), "etcd_network_active_peers", Remote=identity) == 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert value(scrape(leader), "etcd_network_disconnected_peers_total", Remote=identity) >= 1

@@ -31,6 +31,7 @@ struct Bootstrap {
       source.initialCluster = try await discovery.initialCluster()
       logger.notice("discovered", metadata: ["cluster": .string(source.initialCluster)])
     }
+    if let plan = configuration.discovery { try await discover(plan, &source) }
     let (cluster, own) = try source.founders()
     guard source.initialClusterState == .new else { return try await join(cluster, own) }
     var table: MemberTable
@@ -49,6 +50,25 @@ struct Bootstrap {
   }
 
   // MARK: Founding
+
+  /// Asks the discovery service for the founders. They make their IDs with its token.
+  private func discover(_ plan: DiscoveryPlan, _ source: inout ServerConfiguration) async throws {
+    source.initialClusterToken = plan.settings.token
+    source.initialCluster = configuration.advertisePeerURLs
+      .map { "\(source.name)=\($0)" }.joined(separator: ",")
+    let (alone, own) = try source.founders()
+    let table = try MemberTable(founding: alone, token: source.initialClusterToken)
+    guard let member = table.member(named: own.name) else {
+      throw StartError.notAMember(name: own.name)
+    }
+    source.initialCluster = try await RegistryDiscovery(
+      plan: plan,
+      memberID: member.id,
+      own: alone.description,
+      logger: logger
+    ).initialCluster()
+    logger.notice("discovered", metadata: ["cluster": .string(source.initialCluster)])
+  }
 
   /// What a member that has an identity was founded with, when the flags say so.
   private func founding(of id: MemberID, in clusterID: ClusterID) -> MemberTable? {

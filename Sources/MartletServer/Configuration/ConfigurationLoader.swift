@@ -163,6 +163,14 @@ struct ConfigurationLoader {
       configuration.initialCluster = configuration.initialAdvertisePeerURLs
         .map { "\(configuration.name)=\($0)" }.joined(separator: ",")
     }
+    for (gate, why) in FeatureGates.withoutEffect(configuration.featureGates) {
+      note("--feature-gates", "gate \(gate) has no effect: \(why)")
+    }
+    if configuration.enableLogRotation,
+      try LogRotation(json: configuration.logRotationJSON).wantsCompression
+    {
+      note("--log-rotation-config-json", "compress has no effect: files put aside stay as they are")
+    }
     if configuration.maxRequestBytes > ServerConfiguration.Bound.requestBytesRecommendedMax {
       note("--max-request-bytes", "requests of more than 10 MiB slow every member down")
     }

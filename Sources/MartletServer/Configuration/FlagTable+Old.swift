@@ -21,7 +21,8 @@ extension FlagTable {
     ]
 
   private static let newOnes: [String: Flag] = Dictionary(
-    uniqueKeysWithValues: (member + clustering + security + monitoring + tracing + tuning)
+    uniqueKeysWithValues: (member + clustering + discovery + security + monitoring + tracing
+      + tuning)
       .map { ($0.name, $0) }
   )
 

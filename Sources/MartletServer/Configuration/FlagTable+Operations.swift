@@ -38,11 +38,11 @@ extension FlagTable {
     ),
     Flag(
       "corrupt-check-time",
-      .duration(nil),
+      .duration(\.corruptCheckTime),
       "0s",
       .monitoring,
-      .acceptedWithoutEffect,
-      "Time between two comparisons of the members' data."
+      "Time between two comparisons of the members' data, by a hash of all that the log did to "
+        + "each, at equal indexes. 0s: every half second; it cannot be turned off."
     ),
     Flag(
       "compact-hash-check-time",
@@ -50,7 +50,7 @@ extension FlagTable {
       "1m",
       .monitoring,
       .acceptedWithoutEffect,
-      "Time between two comparisons of the members' compaction hashes."
+      "Compactions are part of the hash that --corrupt-check-time is about."
     ),
   ]
 
@@ -79,19 +79,18 @@ extension FlagTable {
     ),
     Flag(
       "enable-log-rotation",
-      .bool(nil),
+      .bool(\.enableLogRotation),
       "false",
       .logging,
-      .acceptedWithoutEffect,
-      "Rotates log files."
+      "Puts the log file of --log-outputs aside when it is full, and begins a new one."
     ),
     Flag(
       "log-rotation-config-json",
-      .text(nil),
-      #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
+      .text(\.logRotationJSON),
+      ServerConfiguration.logRotationDefault,
       .logging,
-      .acceptedWithoutEffect,
-      "When and how log files are rotated."
+      "When that is: maxsize in MiB; maxage in days and maxbackups in files, after which old ones "
+        + "are removed (0 keeps them). compress has no effect."
     ),
   ]
 
@@ -129,8 +128,20 @@ extension FlagTable {
     ),
     tune("backend-batch-interval", .duration(nil), "", "Longest time between store commits."),
     tune("backend-batch-limit", .integer(nil), "0", "Most operations between store commits."),
-    tune("raft-read-timeout", .duration(nil), "5s", "Time to read from another member."),
-    tune("raft-write-timeout", .duration(nil), "5s", "Time to write to another member."),
+    Flag(
+      "raft-read-timeout",
+      .duration(\.raftReadTimeout),
+      "5s",
+      .tuning,
+      "How long a member that has connected to this one may leave a ping unanswered."
+    ),
+    Flag(
+      "raft-write-timeout",
+      .duration(\.raftWriteTimeout),
+      "5s",
+      .tuning,
+      "How long a member that this one has connected to may leave a ping unanswered."
+    ),
     tune("compaction-batch-limit", .integer(nil), "1000", "Revisions compacted in one go."),
     tune("compaction-sleep-interval", .duration(nil), "10ms", "Pause between two of those."),
     tune(

@@ -2,7 +2,8 @@
 package enum FlagTable {
   /// In the order in which `--help` shows them.
   package static let all: [Flag] =
-    member + clustering + security + auth + monitoring + logging + tracing + tuning + unsafe
+    member + clustering + discovery + security + auth + monitoring + logging + tracing + tuning
+    + unsafe
     + renamed + gone
 
   private static let byName: [String: Flag] = Dictionary(
@@ -50,8 +51,8 @@ package enum FlagTable {
         .integer(\.snapshotCount),
         "10000",
         .member,
-        .acceptedWithoutEffect,
-        "Applied entries between two snapshots of the log; flushes of the store decide here."
+        "Applied entries after which the store is flushed at the latest, and the log released behind "
+          + "it. The default leaves that to the memory that writes take."
       ),
       Flag(
         "snapshot-catchup-entries",
@@ -80,7 +81,7 @@ package enum FlagTable {
         "true",
         .member,
         .acceptedWithoutEffect,
-        "Shortens the first election timeout after a start."
+        "A member that is alone stands for election at once; others wait for a whole timeout."
       ),
       Flag(
         "listen-peer-urls",
@@ -164,7 +165,8 @@ package enum FlagTable {
         .bool(\.socketReuseAddress),
         "false",
         .member,
-        "Lets a port be taken that is in TIME_WAIT (SO_REUSEADDR)."
+        .acceptedWithoutEffect,
+        "SO_REUSEADDR, which every address here has: a port in TIME_WAIT can be taken."
       ),
       Flag(
         "enable-grpc-gateway",
@@ -178,7 +180,6 @@ package enum FlagTable {
         .duration(\.watchProgressNotifyInterval),
         "10m",
         .member,
-        .acceptedWithoutEffect,
         "Idle time after which a watch that asked for progress is told the revision."
       ),
       Flag(
@@ -186,8 +187,8 @@ package enum FlagTable {
         .list(\.featureGates),
         "",
         .member,
-        .acceptedWithoutEffect,
-        "Name=true or Name=false, several with commas."
+        "Name=true or Name=false, several with commas. InitialCorruptCheck: a member compares its "
+          + "data with the others' before it serves."
       ),
     ]
 
@@ -269,70 +270,5 @@ package enum FlagTable {
       .clustering,
       "What automatic compaction keeps: 5m, hours, or a number of revisions. 0: off."
     ),
-    Flag(
-      "discovery",
-      .text(\.discovery[0]),
-      "",
-      .clustering,
-      "URL of a discovery service. Not built."
-    ),
-    Flag(
-      "discovery-token",
-      .text(\.discovery[1]),
-      "",
-      .clustering,
-      "The cluster's token at the discovery service. Not built."
-    ),
-    Flag(
-      "discovery-srv",
-      .text(\.discoverySRV),
-      "",
-      .clustering,
-      "DNS domain whose SRV records name the founding members."
-    ),
-    Flag(
-      "discovery-srv-name",
-      .text(\.discoverySRVName),
-      "",
-      .clustering,
-      "What follows _etcd-server- in the names of the SRV records."
-    ),
-    unbuilt("discovery-endpoints", "", "Endpoints of the discovery service."),
-    unbuilt("discovery-dial-timeout", "2s", .duration(nil), "Discovery: time to connect."),
-    unbuilt("discovery-request-timeout", "5s", .duration(nil), "Discovery: time per request."),
-    unbuilt("discovery-keepalive-time", "2s", .duration(nil), "Discovery: silence before a ping."),
-    unbuilt(
-      "discovery-keepalive-timeout",
-      "6s",
-      .duration(nil),
-      "Discovery: time to answer a ping."
-    ),
-    unbuilt("discovery-insecure-transport", "true", .bool(nil), "Discovery: without TLS."),
-    unbuilt(
-      "discovery-insecure-skip-tls-verify",
-      "false",
-      .bool(nil),
-      "Discovery: does not check the certificate."
-    ),
-    unbuilt("discovery-cert", "", "Discovery: client certificate."),
-    unbuilt("discovery-key", "", "Discovery: key of the client certificate."),
-    unbuilt("discovery-cacert", "", "Discovery: certificate of the authority."),
-    unbuilt("discovery-user", "", "Discovery: user, or user:password."),
-    unbuilt("discovery-password", "", "Discovery: password."),
-    unbuilt("discovery-fallback", "exit", "What to do when discovery fails."),
-    unbuilt("discovery-proxy", "", "HTTP proxy to the discovery service."),
   ]
-
-  private static func unbuilt(
-    _ name: String,
-    _ defaultText: String,
-    _ kind: Flag.Kind,
-    _ help: String
-  ) -> Flag {
-    Flag(name, kind, defaultText, .clustering, .acceptedWithoutEffect, help)
-  }
-
-  private static func unbuilt(_ name: String, _ defaultText: String, _ help: String) -> Flag {
-    unbuilt(name, defaultText, .text(nil), help)
-  }
 }

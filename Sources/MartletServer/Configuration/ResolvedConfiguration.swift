@@ -17,6 +17,8 @@ package struct ResolvedConfiguration: Sendable {
   package let peerSecurity: PeerSecurityPlan?
   package let advertiseClientURLs: [ServerURL]
   package let advertisePeerURLs: [ServerURL]
+  /// None when the founders are not looked up, or the member has data.
+  let discovery: DiscoveryPlan?
   /// None when automatic compaction is off.
   package let compaction: AutoCompactor.Policy?
   package let logSettings: LogSettings
@@ -59,9 +61,9 @@ extension ServerConfiguration {
     let peerListeners = try Self.listeners(listenPeerURLs, of: "listen-peer-urls")
     let dataDirectoryPath = dataDirectory.isEmpty ? "\(name).etcd" : dataDirectory
     // A restart goes by what is on disk, whatever the bootstrap flags say now.
-    if !DataDirectory.hasData(path: dataDirectoryPath), discoverySRV.isEmpty {
-      _ = try founders()
-    }
+    let hasData = DataDirectory.hasData(path: dataDirectoryPath)
+    let discovery = try hasData ? nil : discoveryPlan()
+    if !hasData, discoverySRV.isEmpty, discovery == nil { _ = try founders() }
     return ResolvedConfiguration(
       source: self,
       dataDirectoryPath: dataDirectoryPath,
@@ -73,6 +75,7 @@ extension ServerConfiguration {
       peerSecurity: try peerSecurity(peerListeners),
       advertiseClientURLs: try Self.urls(advertiseClientURLs, of: "advertise-client-urls"),
       advertisePeerURLs: advertisePeerURLs,
+      discovery: discovery,
       compaction: try AutoCompactor.Policy(
         mode: autoCompactionMode,
         retention: autoCompactionRetention
@@ -147,11 +150,27 @@ extension ServerConfiguration {
     return (cluster, own)
   }
 
-  private func checkUnbuilt() throws(ConfigurationError) {
-    guard discovery.allSatisfy(\.isEmpty) else {
+  /// How the founders are looked up at a discovery service; none when they are not.
+  private func discoveryPlan() throws(ConfigurationError) -> DiscoveryPlan? {
+    guard discoveryService.isUsed else { return nil }
+    let plan = try DiscoveryPlan(discoveryService)
+    guard discoverySRV.isEmpty else {
+      throw .invalid("--discovery-srv and --discovery-endpoints exclude each other.")
+    }
+    guard initialClusterState == .new else {
       throw .invalid(
-        "--discovery, --discovery-token: a discovery service is not built yet; name the members with "
-          + "--initial-cluster or --discovery-srv."
+        "--discovery-endpoints is for founding a cluster; a member that joins one "
+          + "(--initial-cluster-state=existing) finds its members by --initial-cluster."
+      )
+    }
+    return plan
+  }
+
+  private func checkUnbuilt() throws(ConfigurationError) {
+    guard discoveryURL.isEmpty else {
+      throw .invalid(
+        "--discovery: there is no v2 discovery here, as in etcd since 3.7; use "
+          + "--discovery-token and --discovery-endpoints, --discovery-srv or --initial-cluster."
       )
     }
     try FeatureGates.check(featureGates)

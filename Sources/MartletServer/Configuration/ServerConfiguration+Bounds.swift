@@ -34,6 +34,7 @@ extension ServerConfiguration {
       ("warning-unary-request-duration", warningUnaryRequestDuration),
       ("warning-apply-duration", warningApplyDuration),
       ("watch-progress-notify-interval", watchProgressNotifyInterval),
+      ("corrupt-check-time", corruptCheckTime),
     ]
     for (flag, duration) in durations where duration < .zero {
       throw .invalid("--\(flag) must not be negative (is \(GoDuration.text(duration))).")

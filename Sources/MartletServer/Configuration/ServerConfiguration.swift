@@ -9,9 +9,10 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var name = "default"
   /// Where the member keeps its data. Empty: `<name>.etcd` in the working directory.
   public var dataDirectory = ""
-  /// Applied entries between two snapshots of the log; 0 means the default.
   /// No flag: only tests have reasons to change these.
   package var limits = OverloadLimits()
+  /// Applied entries after which the store is flushed at the latest, and the log released behind it;
+  /// 0 means the default, which leaves it to the memory that writes take.
   public var snapshotCount = Self.snapshotCountDefault
   /// Entries that stay in the log behind a snapshot, for members that lag.
   public var snapshotCatchUpEntries = 5000
@@ -48,6 +49,10 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var grpcKeepAliveInterval: Duration = .seconds(7200)
   /// How long the answer to such a ping may take; 0 waits for ever.
   public var grpcKeepAliveTimeout: Duration = .seconds(20)
+  /// How long another member that is connected may leave a ping unanswered, on connections that it
+  /// made, and on those that this one made.
+  public var raftReadTimeout: Duration = .seconds(5)
+  public var raftWriteTimeout: Duration = .seconds(5)
   public var socketReusePort = false
   public var socketReuseAddress = false
   /// The idle time after which a watch that asked for progress is told the current revision.
@@ -77,8 +82,11 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var autoPromoteLearners = false
   /// Founds a new cluster of this one member out of the data it has.
   public var forceNewCluster = false
-  /// Where other members would be looked up: a discovery service, which is not built yet.
-  public var discovery: [String] = ["", ""]
+  /// The URL of a v2 discovery service; refused, unless empty.
+  public var discoveryURL = ""
+  /// The discovery service by which founders find each other, when it has a token and addresses;
+  /// `initialCluster` then counts for nothing.
+  public var discoveryService = DiscoverySettings()
   /// The domain whose SRV records name the founders; empty: `initialCluster` does.
   public var discoverySRV = ""
   /// What follows `_etcd-server` in the names of those records.
@@ -108,12 +116,19 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var logFormat = "json"
   /// `default` (standard error), `stderr`, `stdout` or the paths of files.
   public var logOutputs = ["default"]
+  /// Whether a log file (there must be just one) is put aside when it is full, and a new one begun.
+  public var enableLogRotation = false
+  /// When that is, and how many are kept: `{"maxsize": 100, "maxage": 0, "maxbackups": 0,
+  /// "localtime": false, "compress": false}`, in MiB, days and files; 0 keeps them all.
+  public var logRotationJSON = Self.logRotationDefault
   /// `basic`, or `extensive` for the time of every call by method.
   public var metrics = "basic"
   /// A unary request that takes longer is written to the log.
   public var warningUnaryRequestDuration: Duration = .milliseconds(300)
   /// A log entry that takes longer to apply is written to the log and counted.
   public var warningApplyDuration: Duration = .milliseconds(100)
+  /// Time between two comparisons of the members' data by the leader; 0: every half second.
+  public var corruptCheckTime: Duration = .zero
   /// Whether calls make spans with the tracer that the program has bootstrapped.
   public var enableDistributedTracing = false
   /// The feature gates that were set, as `Name=true`; the last one of a name counts.
@@ -122,6 +137,8 @@ public struct ServerConfiguration: Hashable, Sendable {
   /// Skips every fdatasync: an acknowledged write may be lost. For tests.
   public var unsafeNoFsync = false
 
+  static let logRotationDefault =
+    #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#
   static let snapshotCountDefault = 10_000
   static let initialClusterDefault = "default=http://localhost:2380"
 

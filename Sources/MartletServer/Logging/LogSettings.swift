@@ -17,11 +17,19 @@ package struct LogSettings: Hashable, Sendable {
   package let format: Format
   /// In the order given, without duplicates, never empty.
   package let outputs: [Output]
+  /// When files are put aside; nil: never.
+  package let rotation: LogRotation?
 
   /// The names of `--log-level`.
   package static let levelNames = ["debug", "info", "warn", "error", "panic", "fatal"]
 
-  package init(level: Logger.Level, format: Format, outputs: [Output]) {
+  package init(
+    level: Logger.Level,
+    format: Format,
+    outputs: [Output],
+    rotation: LogRotation? = nil
+  ) {
+    self.rotation = rotation
     self.level = level
     self.format = format
     self.outputs = outputs
@@ -61,7 +69,17 @@ package struct LogSettings: Hashable, Sendable {
       }
       if !outputs.contains(output) { outputs.append(output) }
     }
-    self.init(level: level, format: format, outputs: outputs)
+    let rotation = try LogRotation(json: configuration.logRotationJSON)
+    let fileCount = outputs.count { if case .file = $0 { true } else { false } }
+    guard !configuration.enableLogRotation || fileCount == 1 else {
+      throw .invalid("--log-outputs requires a single file path when --enable-log-rotation is set.")
+    }
+    self.init(
+      level: level,
+      format: format,
+      outputs: outputs,
+      rotation: configuration.enableLogRotation ? rotation : nil
+    )
   }
 
   /// The level that a name of `--log-level` stands for.

@@ -7,46 +7,60 @@ package final class LogSink: Sendable {
   /// Longer lines are cut: a pipe's reader, or a full disk, must not see half of several.
   package static let lineBytesMax = 64 << 10
 
-  /// Held while a line is written, because a pipe may take it in parts.
-  private let descriptors: Mutex<[Int32]>
-  private let owned: [Int32]
+  private enum Target {
+    case shared(Int32)
+    case file(LogFile)
+  }
 
-  /// Opens the outputs; a file is made with mode 0600 and appended to.
+  /// Held while a line is written, because a pipe may take it in parts.
+  private let targets: Mutex<[Target]>
+
+  /// Opens the outputs; a file is made with mode 0600 and appended to, and put aside when it is full as
+  /// `rotation` says.
   ///
   /// Throws when a file cannot be opened; the message names it and says why.
-  package init(_ outputs: [LogSettings.Output]) throws(ConfigurationError) {
-    var all: [Int32] = []
-    var owned: [Int32] = []
+  package init(
+    _ outputs: [LogSettings.Output],
+    rotation: LogRotation? = nil
+  ) throws(ConfigurationError) {
+    var all: [Target] = []
     for output in outputs {
       switch output {
-      case .standardError: all.append(STDERR_FILENO)
-      case .standardOutput: all.append(STDOUT_FILENO)
+      case .standardError: all.append(.shared(STDERR_FILENO))
+      case .standardOutput: all.append(.shared(STDOUT_FILENO))
       case .file(let path):
-        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
-          let reason = String(cString: strerror(errno))
-          for descriptor in owned { close(descriptor) }
-          throw .invalid("--log-outputs: cannot open \(path): \(reason).")
+        do throws(LogFile.OpenFailure) {
+          all.append(.file(try LogFile(path: path, rotation: rotation)))
+        } catch {
+          for case .file(let file) in all { file.close() }
+          throw .invalid("--log-outputs: cannot open \(path): \(error.reason).")
         }
-        all.append(descriptor)
-        owned.append(descriptor)
       }
     }
-    descriptors = Mutex(all)
-    self.owned = owned
+    targets = Mutex(all)
   }
 
   deinit {
-    for descriptor in owned { close(descriptor) }
+    targets.withLock { targets in
+      for case .file(let file) in targets { file.close() }
+    }
   }
 
   /// Writes one line; the line end is added here.
   package func write(_ line: consuming String) {
     var bytes = Array(line.utf8.prefix(Self.lineBytesMax - 1))
     bytes.append(0x0a)
-    descriptors.withLock { descriptors in
+    targets.withLock { targets in
       bytes.withUnsafeBytes { bytes in
-        for descriptor in descriptors { Self.write(bytes, to: descriptor) }
+        for place in targets.indices {
+          switch targets[place] {
+          case .shared(let descriptor): Self.write(bytes, to: descriptor)
+          case .file(var file):
+            file.willWrite(bytes.count)
+            targets[place] = .file(file)
+            Self.write(bytes, to: file.descriptor)
+          }
+        }
       }
     }
   }

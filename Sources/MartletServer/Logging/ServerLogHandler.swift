@@ -25,7 +25,7 @@ package struct ServerLogHandler: LogHandler {
     label: String,
     settings: LogSettings
   ) throws(ConfigurationError) -> (logger: Logger, control: LogLevelControl) {
-    let sink = try LogSink(settings.outputs)
+    let sink = try LogSink(settings.outputs, rotation: settings.rotation)
     let control = LogLevelControl(settings.level)
     let handler = ServerLogHandler(format: settings.format, sink: sink, control: control)
     return (Logger(label: label) { _ in handler }, control)

@@ -17,7 +17,7 @@ struct MemberCollector: Sendable {
   let loops: LoopTable
 
   func families() async -> [MetricFamily] {
-    serverFamilies + storeFamilies + watchFamilies + leaseAndAuthFamilies
+    serverFamilies + storeFamilies + watchFamilies + leaseAndAuthFamilies + peerFamilies
       + Self.callFamilies(await counters())
   }
 

@@ -60,6 +60,15 @@ final class MemberMetrics: Sendable {
     snapshotsBeingApplied = make.meter(MetricCatalog.snapshotsBeingApplied)
   }
 
+  func note(_ note: ReplicaThread.Note) {
+    switch note {
+    case .lateHeartbeats: heartbeatSendFailures.increment()
+    case .snapshotTaken: snapshotsBeingApplied.set(1)
+    case .snapshotInstalled: snapshotsBeingApplied.set(0)
+    case .learnerPromoted: learnerPromotions.increment()
+    }
+  }
+
   /// Notes that a defragmentation runs, and how long it took.
   func measureDefragment<Failure: Error>(
     _ body: () throws(Failure) -> Void

@@ -10,7 +10,7 @@ import Prometheus
 /// | `etcd_debugging_store_*` | they count on the store of API version 2 |
 /// | `etcd_debugging_disk_backend_commit_{rebalance,spill,write}_duration_seconds` | steps of a bbolt commit; LMDB has no such steps |
 /// | `etcd_debugging_snap_*`, `etcd_snap_fsync_duration_seconds` | files of version 2 snapshots |
-/// | `etcd_snap_db_*`, `etcd_network_peer_*`, `rafthttp_*` | traffic between members, which a cluster of one has none of |
+/// | `etcd_snap_db_*`, `rafthttp_*` | steps of taking in a snapshot by etcd's own files and streams |
 /// | `etcd_grpc_proxy_*` | there is no proxy in this program |
 /// | `etcd_server_go_version`, `go_*` | there is no Go |
 /// | `promhttp_*` | of Go's scrape handler |

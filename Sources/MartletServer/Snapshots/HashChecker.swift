@@ -16,18 +16,20 @@ final class HashChecker: Sendable {
   private let member: MemberContext
   private let task: Task<Void, Never>
 
-  /// How often the members are asked.
-  private static let interval = Duration.milliseconds(500)
+  /// How often the members are asked when nothing else is said.
+  private static let intervalDefault = Duration.milliseconds(500)
   private static let callTimeout = Duration.seconds(2)
   /// After how many rounds without a comparison a member is mentioned in the log.
   private static let silentRoundsMax = 120
 
-  init(_ member: MemberContext) {
+  /// `interval`: how often the members are asked; nil for every half second.
+  init(_ member: MemberContext, interval: Duration?) {
     self.member = member
+    let interval = interval ?? Self.intervalDefault
     task = Task.detached { [member] in
       var round = HashRound(member: member)
       while !Task.isCancelled {
-        try? await Task.sleep(for: Self.interval)
+        try? await Task.sleep(for: interval)
         guard member.status.current.role == .leader else {
           round.forget()
           continue
@@ -35,6 +37,29 @@ final class HashChecker: Sendable {
         await round.run(timeout: Self.callTimeout, silentRoundsMax: Self.silentRoundsMax)
       }
     }
+  }
+
+  /// Compares this member's data with that of all others that answer, whoever leads. Throws
+  /// `StartError` when it differs from what a majority has, or, without one, from the leader's.
+  func checkBeforeServing() async throws {
+    let round = HashRound(member: member)
+    guard let found = await round.difference(timeout: Self.callTimeout) else {
+      member.logger.info("no difference to other members' data is known")
+      return
+    }
+    let hashes = found.hashes.map { "\($0.member)=\(String($0.hash, radix: 16))" }
+    guard found.verdict.suspects.contains(member.memberID) else {
+      member.logger.error(
+        "another member's data differs from this one's",
+        metadata: ["index": "\(found.index)", "hashes": "\(hashes)"]
+      )
+      return
+    }
+    throw StartError.failed(
+      "InitialCorruptCheck: this member's data differs from the others' at index \(found.index) "
+        + "(\(hashes.joined(separator: ", "))): remove the member, add it again, and start it with "
+        + "an empty data directory"
+    )
   }
 
   func stop() async {
@@ -93,6 +118,42 @@ private struct HashRound {
     }
   }
 
+  /// The first difference between this member and the others, if one is known now.
+  func difference(
+    timeout: Duration
+  ) async -> (index: LogIndex, verdict: HashComparison, hashes: [(member: MemberID, hash: UInt64)])?
+  {
+    let others = member.status.memberList.members.map(\.id).filter { $0 != member.memberID }
+    for other in others {
+      guard let comparison = await compare(other, timeout), comparison.own != comparison.theirs,
+        let hashes = await hashes(at: comparison.index, of: others, timeout)
+      else { continue }
+      let verdict = HashComparison(
+        hashes,
+        leader: member.status.current.leader,
+        memberCount: others.count + 1
+      )
+      return (comparison.index, verdict, hashes)
+    }
+    return nil
+  }
+
+  /// What all members that know it had at an index; nil when this one does not know its own any more.
+  private func hashes(
+    at index: LogIndex,
+    of others: [MemberID],
+    _ timeout: Duration
+  ) async -> [(member: MemberID, hash: UInt64)]? {
+    guard let own = await member.replica.hash(at: index), own.isKnown else { return nil }
+    var hashes = [(member: member.memberID, hash: own.hash.hash)]
+    for other in others {
+      if let answer = await ask(other, at: index, timeout), answer.index == index {
+        hashes.append((other, answer.hash))
+      }
+    }
+    return hashes
+  }
+
   /// The hashes of a member and of this one at some index that both know; nil when there is none now,
   /// or the member does not answer.
   private func compare(
@@ -130,13 +191,7 @@ private struct HashRound {
     between others: [MemberID],
     _ timeout: Duration
   ) async {
-    guard let own = await member.replica.hash(at: index), own.isKnown else { return }
-    var hashes = [(member: member.memberID, hash: own.hash.hash)]
-    for other in others {
-      if let answer = await ask(other, at: index, timeout), answer.index == index {
-        hashes.append((other, answer.hash))
-      }
-    }
+    guard let hashes = await hashes(at: index, of: others, timeout) else { return }
     let verdict = HashComparison(
       hashes,
       leader: member.memberID,

@@ -54,6 +54,17 @@ final class ReplicaThread: Sendable {
     case failed
   }
 
+  /// What happens on the replica's thread and is counted elsewhere.
+  enum Note: Sendable {
+    /// A leader's heartbeats left later than they should have, by so much.
+    case lateHeartbeats(nanoseconds: UInt64)
+    /// A snapshot of the leader is going to be installed, and was.
+    case snapshotTaken
+    case snapshotInstalled
+    /// A learner became a voter while this member led.
+    case learnerPromoted
+  }
+
   /// Where answers go: one per event loop. Called on the replica's thread.
   struct Outlets: Sendable {
     var answers: @Sendable (_ loop: Int, ByteBlock) -> Void
@@ -71,6 +82,8 @@ final class ReplicaThread: Sendable {
     var tookMessages: @Sendable (_ bytes: Int) -> Void
     /// The members, at the start and when they change.
     var members: @Sendable (MemberTable) -> Void
+    /// What the metrics count.
+    var noted: @Sendable (Note) -> Void
     /// The member cannot go on; the text says why.
     var fatal: @Sendable (String) -> Void
   }
@@ -156,6 +169,7 @@ private final class ReplicaLoop: @unchecked Sendable {
   private var transfers = TransferWaiters()
   private var isStopping = false
   private let refusedMessages = LogRate(burst: 5, perSecond: 1)
+  private let lateHeartbeats = LogRate(burst: 5, perSecond: 1)
 
   init(
     machine: ReplicaMachine,
@@ -192,6 +206,7 @@ private final class ReplicaLoop: @unchecked Sendable {
       if now >= nextTick {
         // Time that the thread did not run (a paused process) is one tick, not many: a member
         // that was away must hear the others before it campaigns.
+        noteLateness(now.nanoseconds(since: nextTick))
         machine.tick()
         stopIfRemoved()
         nextTick = now.advanced(byNanoseconds: tickNanoseconds)
@@ -204,6 +219,22 @@ private final class ReplicaLoop: @unchecked Sendable {
     transfers.endAll()
     logWriter.stop()
     housekeeper.stop()
+  }
+
+  /// A leader whose ticks come a whole interval late, as etcd counts it, says so.
+  private func noteLateness(_ nanoseconds: UInt64) {
+    guard nanoseconds > tickNanoseconds, machine.status.role == .leader, !machine.isAlone else {
+      return
+    }
+    outlets.noted(.lateHeartbeats(nanoseconds: nanoseconds))
+    guard let leftOut = lateHeartbeats.admit() else { return }
+    logger.warning(
+      "heartbeats left late: the machine or the disk is overloaded, or the process was paused",
+      metadata: [
+        "lateMilliseconds": "\(nanoseconds / 1_000_000)",
+        "intervalMilliseconds": "\(tickNanoseconds / 1_000_000)", "leftOut": "\(leftOut)",
+      ]
+    )
   }
 
   private func receive(_ input: ReplicaThread.Input) {
@@ -242,7 +273,9 @@ private final class ReplicaLoop: @unchecked Sendable {
     case .snapshotSent(let peer, let isDelivered):
       machine.reportSnapshot(peer, success: isDelivered)
     case .snapshot(let snapshot, let message, let completion):
-      completion((try? machine.receive(snapshot, by: message)) ?? false)
+      let isTaken = (try? machine.receive(snapshot, by: message)) ?? false
+      if isTaken { outlets.noted(.snapshotTaken) }
+      completion(isTaken)
     case .look(let body):
       body(machine)
     case .flushAll(let completion):
@@ -317,6 +350,7 @@ private final class ReplicaLoop: @unchecked Sendable {
         "index": "\(mark.index)", "term": "\(mark.term)", "revision": "\(machine.revision)",
       ]
     )
+    outlets.noted(.snapshotInstalled)
     outlets.installed()
   }
 
@@ -367,10 +401,11 @@ private final class ReplicaLoop: @unchecked Sendable {
     return isDurable
   }
 
-  /// Writes little things on this thread, when nobody but this member waits for it: a cluster of
-  /// several needs its heartbeats while the disk works. Returns false when it is not to be.
+  /// Writes little things on this thread, when nobody waits for it but for this write: the leader
+  /// of several must send its heartbeats while its disk works, while a follower whose disk hangs has
+  /// nothing to say. Returns false when it is not to be.
   private func write(inline writes: [ReplicaOutput.Write]) -> Bool {
-    guard let last = writes.last, machine.isAlone,
+    guard let last = writes.last, machine.isAlone || machine.status.role == .follower,
       writes.reduce(0, { $0 + $1.batch.byteCount }) <= Self.inlineWriteBytesMax,
       logWriter.writeNow(writes)
     else { return false }
@@ -381,6 +416,7 @@ private final class ReplicaLoop: @unchecked Sendable {
   private func publish() {
     if machine.membersVersion != publishedMembersVersion {
       publishedMembersVersion = machine.membersVersion
+      notePromotions(from: status.memberList)
       status.publish(machine.members)
       outlets.members(machine.members)
     }
@@ -404,6 +440,13 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
     lastStatus = new
     status.publish(new)
+  }
+
+  private func notePromotions(from old: MemberTable) {
+    guard machine.status.role == .leader else { return }
+    for member in machine.members.members where !member.isLearner {
+      if old[member.id]?.isLearner == true { outlets.noted(.learnerPromoted) }
+    }
   }
 
   private func publish(alarms: AlarmTable) {

@@ -78,7 +78,55 @@ struct ValidationTests {
       (["--log-outputs=default,stderr"], "cannot be combined"),
       (["--log-outputs="], "at least one output"),
       (["--log-outputs=systemd/journal"], "not built"),
-      (["--discovery=https://d/1"], "discovery service is not built"),
+      (["--discovery=https://d/1"], "there is no v2 discovery here"),
+      (["--discovery-token=t"], "both --discovery-endpoints and --discovery-token must be set"),
+      (["--discovery-endpoints=h:1"], "both --discovery-endpoints and --discovery-token"),
+      (
+        [
+          "--discovery-endpoints=h:1", "--discovery-token=t",
+          "--initial-cluster=default=http://a:1",
+        ],
+        "multiple discovery or bootstrap configuration flags are set"
+      ),
+      (
+        ["--discovery-srv=d", "--discovery-endpoints=h:1"],
+        "(--discovery-endpoints, --discovery-srv)"
+      ),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=a/../b"],
+        "without empty parts, '.' or '..'"
+      ),
+      (["--discovery-endpoints=h", "--discovery-token=t"], "--discovery-endpoints: "),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=t", "--initial-cluster-state=existing"],
+        "is for founding a cluster"
+      ),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=t", "--discovery-user=u"],
+        "the password is missing"
+      ),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=t", "--discovery-password=p"],
+        "--discovery-password needs --discovery-user"
+      ),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=t", "--discovery-cert=c"],
+        "must be given together"
+      ),
+      (
+        ["--discovery-endpoints=h:1", "--discovery-token=t", "--discovery-dial-timeout=0s"],
+        "--discovery-dial-timeout must be more than 0"
+      ),
+      (["--raft-read-timeout=0s"], "--raft-read-timeout must be more than 0"),
+      (["--corrupt-check-time=-1s"], "must not be negative"),
+      (["--enable-log-rotation"], "requires a single file path"),
+      (["--log-outputs=/a,/b", "--enable-log-rotation"], "requires a single file path"),
+      (["--log-rotation-config-json={"], "not valid JSON"),
+      (["--log-rotation-config-json=7"], "expected a JSON object"),
+      ([#"--log-rotation-config-json={"maxsize": -1}"#], "maxsize must be a whole number"),
+      ([#"--log-rotation-config-json={"maxsize": "a"}"#], "maxsize must be a whole number"),
+      ([#"--log-rotation-config-json={"localtime": 3}"#], "localtime must be true or false"),
+      ([#"--log-rotation-config-json={"maxfiles": 3}"#], "there is no \"maxfiles\""),
       (["--feature-gates=LeaseCheckpiont=true"], "Did you mean LeaseCheckpoint?"),
       (["--feature-gates=LeaseCheckpoint"], "expected Name=true"),
     ]
