@@ -146,20 +146,37 @@ def help_of(*command: str) -> str:
     return done.stdout + done.stderr
 
 
+def flags_of_client(program: str) -> set[str]:
+    """Of etcdctl, and of what speaks as it does."""
+    text = help_of(program, "--help")
+    flags = flags_in(text)
+    for line in re.search(r"COMMANDS:\n(.*?)\nOPTIONS:", text, re.S)[1].splitlines():
+        name = re.match(r"\t([a-z-]+(?: [a-z-]+)?)\t", line)
+        if name:
+            flags |= flags_in(help_of(program, *name[1].split(), "--help"))
+    return flags
+
+
+def flags_of_tool(*command: str) -> set[str]:
+    """Of a program with swift-argument-parser, and all below."""
+    text = help_of(*command, "--help")
+    flags = flags_in(text)
+    commands = re.search(r"^SUBCOMMANDS:\n(.*?)\n\n", text, re.M | re.S)
+    for name in re.findall(r"^  ([a-z]+)\b", commands[1], re.M) if commands else []:
+        flags |= flags_of_tool(*command, name)
+    return flags
+
+
 @functools.cache
 def known_flags() -> frozenset[str]:
     """Every flag that a program of Martlet or etcdctl has in its help."""
     flags = flags_in(help_of("martlet", "--help"))
     for command in ("gateway", "grpc-proxy"):
         flags |= flags_in(help_of("martlet", command, "start", "--help"))
-    flags |= flags_in(help_of("martlet-sim", "--help"))
-    etcdctl = help_of("etcdctl", "--help")
-    flags |= flags_in(etcdctl)
-    commands = re.search(r"COMMANDS:\n(.*?)\nOPTIONS:", etcdctl, re.S)[1]
-    for line in commands.splitlines():
-        name = re.match(r"\t([a-z-]+(?: [a-z-]+)?)\t", line)
-        if name:
-            flags |= flags_in(help_of("etcdctl", *name[1].split(), "--help"))
+    flags |= flags_of_client("etcdctl") | flags_of_client("martletctl")
+    flags |= flags_of_tool("martletutl") | flags_of_tool("martlet-sim")
+    flags |= flags_in(help_of(str(ROOT / "Sources/Packaging/package"), "--help"))
+    assert {"--initial-cluster", "--retry-delay", "--tree", "--prefix", "--keep-members"} <= flags
     return frozenset(flags)
 
 
