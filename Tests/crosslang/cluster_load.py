@@ -18,7 +18,7 @@ FIRST_KEY, LAST_KEY = b"load/", b"load0"
 # Written when the clients have ended: the last that a watcher waits for. No client reads it.
 END_KEY, WATCHED_END = b"load0/end", b"load1"
 # After this a client takes an operation's outcome for unknown and goes on at another member.
-CALL_SECONDS = 2
+CALL_SECONDS = 1
 # Between two operations of a client, so that the members get their share of a small machine.
 PAUSE_SECONDS = 0.002
 PATIENCE_SECONDS = 120
@@ -80,7 +80,8 @@ class Row:
 
 
 class LoadClient(threading.Thread):
-    """Puts, reads and transactions on a few keys, one at a time; at another member after a failure."""
+    """Puts, reads and transactions on a few keys, one after the other; at another member after a
+    failure."""
 
     def __init__(self, api: API, members: list, number: int, seed: int, stays: bool = False):
         super().__init__(daemon=True)
@@ -228,6 +229,80 @@ class Watcher(threading.Thread):
         if self.call is not None:
             self.call.cancel()
         self.join()
+
+
+class LeaseKeeper(threading.Thread):
+    """Renews a lease at one member after the other while the cluster is broken. As long as the
+    newest renewal promises it, the lease and its key are there (R11)."""
+
+    TTL_SECONDS = 5
+    KEY = b"kept/by-lease"
+
+    def __init__(self, api: API, members: list):
+        super().__init__(daemon=True)
+        self.api, self.members = api, list(members)
+        self.fault: BaseException | None = None
+        self.renewals = 0
+        self.stopping = threading.Event()
+        with api.channel(self.members[0]) as channel:
+            self.lease = api.grpc.LeaseStub(channel).LeaseGrant(
+                api.pb.LeaseGrantRequest(TTL=self.TTL_SECONDS), timeout=60).ID
+            api.grpc.KVStub(channel).Put(
+                api.pb.PutRequest(key=self.KEY, value=b"v", lease=self.lease), timeout=60)
+        self.promised_until = time.monotonic() + self.TTL_SECONDS
+
+    def run(self):
+        number = 0
+        try:
+            while not self.stopping.is_set():
+                number += 1
+                with self.api.channel(self.members[number % len(self.members)]) as channel:
+                    try:
+                        self.renew(channel)
+                    except grpc.RpcError:
+                        pass
+                self.stopping.wait(0.1)
+        except BaseException as fault:  # The test's thread raises it again.
+            self.fault = fault
+
+    def renew(self, channel):
+        begin = time.monotonic()
+        # It may have run out only if nobody could renew it for so long.
+        may_be_gone = begin > self.promised_until
+        answer = next(self.api.grpc.LeaseStub(channel).LeaseKeepAlive(
+            iter([self.api.pb.LeaseKeepAliveRequest(ID=self.lease)]), timeout=CALL_SECONDS))
+        # The answer may have been made at any time until now.
+        late = time.monotonic() > self.promised_until
+        if answer.TTL <= 0:
+            assert may_be_gone or late, "a lease has ended before its time"
+            self.stopping.set()
+            return
+        self.renewals += 1
+        self.promised_until = begin + self.TTL_SECONDS
+        read = self.api.grpc.KVStub(channel).Range(
+            self.api.pb.RangeRequest(key=self.KEY), timeout=CALL_SECONDS)
+        assert read.count == 1 or time.monotonic() > self.promised_until, \
+            "the key of a lease that was just renewed is gone"
+
+    def finish(self):
+        """Revokes the lease: no member renews it any more."""
+        self.stopping.set()
+        self.join()
+        if self.fault is not None:
+            raise RuntimeError("a lease was not kept") from self.fault
+        pb = self.api.pb
+        with self.api.channel(self.members[0]) as channel:
+            try:
+                self.api.grpc.LeaseStub(channel).LeaseRevoke(
+                    pb.LeaseRevokeRequest(ID=self.lease), timeout=60)
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.NOT_FOUND, error
+        for member in self.members:
+            with self.api.channel(member) as channel:
+                answer = next(self.api.grpc.LeaseStub(channel).LeaseKeepAlive(
+                    iter([pb.LeaseKeepAliveRequest(ID=self.lease)]), timeout=60))
+                assert answer.TTL == 0, f"{member.name} renews a lease that was revoked"
+        print(f"{self.renewals} renewals of a lease")
 
 
 def essence(event) -> tuple:

@@ -20,7 +20,9 @@ from harness import Cluster, Member, etcdctl
 from test_disk import FULL_DISK_MEBIBYTES, fill, first_segment, frames, patch, refused
 
 LONG = os.environ.get("MARTLET_LONG") == "1"
-QUICK = ["--heartbeat-interval=50", "--election-timeout=500"]
+# Changes of the membership need not wait until all have been connected for five seconds;
+# test_membership.py has that.
+QUICK = ["--heartbeat-interval=50", "--election-timeout=500", "--strict-reconfig-check=false"]
 HUNG_DISK_MEBIBYTES = 400
 
 
@@ -45,7 +47,8 @@ class Disk:
         self.is_frozen = self.is_mounted = False
         try:
             if kind == "tmpfs":
-                run("mount", "-t", "tmpfs", "-o", f"size={FULL_DISK_MEBIBYTES}m", "tmpfs", self.path)
+                run("mount", "-t", "tmpfs", "-o", f"size={FULL_DISK_MEBIBYTES}m", "tmpfs",
+                    self.path)
             else:
                 self.image = self.path + ".image"
                 with open(self.image, "wb") as file:
@@ -209,6 +212,7 @@ def reseed(api, cluster, member: Member, via: Member) -> Member:
         member.kill()
     cluster.members.remove(member)
     member.close()
+    leader_among(api, cluster.members)
     fresh = cluster.joiner(list(QUICK))
     eventually("member add", lambda: etcdctl(
         via, "member", "add", fresh.name, f"--peer-urls={fresh.peer_url}",
@@ -227,8 +231,10 @@ def test_flipped_byte_in_the_log(api, tmp_path):
         member, *others = cluster.members
         with Load(api, others) as load:
             load.wait_for_progress("the first writes")
-            for number in range(200):
-                etcd_put(api, others[0], b"k%d" % number)
+            with grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as channel:
+                for number in range(200):
+                    api.grpc.KVStub(channel).Put(
+                        api.pb.PutRequest(key=b"k%d" % number), timeout=60)
             member.kill()
             segment = first_segment(member)
             found = frames(segment)
@@ -247,6 +253,13 @@ def test_flipped_byte_in_the_log(api, tmp_path):
 def etcd_put(api, member, key, value=b"v"):
     with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
         api.grpc.KVStub(channel).Put(api.pb.PutRequest(key=key, value=value), timeout=60)
+
+
+def api_hash(api, member) -> int:
+    """HashKV at a revision that all members have."""
+    with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
+        return api.grpc.MaintenanceStub(channel).HashKV(
+            api.pb.HashKVRequest(revision=2), timeout=60).hash
 
 
 def store_file(member: Member) -> pathlib.Path:
@@ -277,6 +290,8 @@ def test_flipped_byte_in_the_store(api, role):
             kv = api.grpc.KVStub(channel)
             read = kv.Range(pb.RangeRequest(key=b"decides", serializable=True), timeout=60)
             assert read.kvs[0].value != secret, "the damage is not there"
+            hashes = {api_hash(api, other) for other in cluster.members}
+            assert len(hashes) == 2, "HashKV does not tell the stores apart"
             # The others put one thing, the damaged member another.
             with grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as whole:
                 api.grpc.KVStub(whole).Txn(pb.TxnRequest(

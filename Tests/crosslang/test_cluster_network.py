@@ -46,6 +46,8 @@ def test_leader_cut_off(api, tmp_path, way):
     """The leader hears nobody, is heard by nobody, or both. The others go on with another one, and
     the old one, as long as it is cut off, neither takes a write nor answers a read that is not
     serializable. The deaf one has heartbeats that still arrive: it must notice by itself."""
+    if way == "mute" and not LONG:
+        pytest.skip("MARTLET_LONG=1 runs it; it is half of what `both` does")
     rounds = 6 if LONG else 1
     with NetworkCluster(flags=QUICK) as cluster:
         with Load(api, cluster.members) as load:
