@@ -104,24 +104,24 @@ package enum EtcdExport {
     _ file: BoltWriter,
     _ report: @escaping ProgressReport
   ) throws -> Int {
-    let progress = ProgressPhase("exporting", totalBytes: store.base.bytesInUse, report)
+    let progress = try ProgressPhase("exporting", totalBytes: store.base.bytesInUse, report)
     var (count, bytes) = (0, 0)
     var newest: Int64 = 0
-    var failure: BoltError?
+    var failure: (any Error)?
     try store.base.scanAll { revision, isTombstone, value in
-      do throws(BoltError) {
+      do {
         try EtcdRevision(revision, isTombstone: isTombstone).withBytes { key throws(BoltError) in
           try file.put(key, value)
         }
+        newest = revision.main
+        count += 1
+        bytes += value.count
+        if count & 0xFFF == 0 { try progress.note(bytes) }
+        return true
       } catch {
         failure = error
         return false
       }
-      newest = revision.main
-      count += 1
-      bytes += value.count
-      if count & 0xFFF == 0 { progress.note(bytes) }
-      return true
     }
     if let failure { throw failure }
     let state = store.summary.state
@@ -129,7 +129,7 @@ package enum EtcdExport {
       // As etcdutl marks a raised revision: a record without a pair.
       try file.put(EtcdRevision(ChangeRevision(main: state.current, sub: 0)).key, [])
     }
-    progress.end()
+    try progress.end()
     return count
   }
 
@@ -187,12 +187,12 @@ package enum EtcdExport {
     _ report: @escaping ProgressReport
   ) throws {
     var hasher = SHA256()
-    let progress = ProgressPhase("checksum", totalBytes: length, report)
+    let progress = try ProgressPhase("checksum", totalBytes: length, report)
     var done = 0
     try SnapshotSource(path: path).forEachPiece { bytes in
       hasher.update(bufferPointer: bytes)
       done += bytes.count
-      progress.note(done)
+      try progress.note(done)
     }
     guard done == length else {
       throw MigrationError.file(path: path, reason: "has \(done) bytes instead of \(length)")

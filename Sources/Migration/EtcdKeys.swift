@@ -25,7 +25,7 @@ struct EtcdKeys {
   /// taken over byte for byte.
   mutating func load(into storage: TieredStorage, _ report: @escaping ProgressReport) throws {
     guard let keys = content.keys else { return }
-    let progress = ProgressPhase("importing", totalBytes: file.usedBytes, report)
+    let progress = try ProgressPhase("importing", totalBytes: file.usedBytes, report)
     let start = file.bytesRead
     var count = 0
     var newest: Int64 = 1
@@ -44,11 +44,11 @@ struct EtcdKeys {
       storage.append(found.revision, tombstone: isTombstone, bytes: entry.value)
       if storage.activeBytes >= Self.transactionBytesMax {
         try storage.flush([])
-        progress.note(file.bytesRead - start)
+        try progress.note(file.bytesRead - start)
       }
     }
     try storage.flush([])
-    progress.end()
+    try progress.end()
     revisionCount = count
     // Compaction may have removed the newest revisions, and etcd goes on from where it was.
     state.compacted = max(content.scheduledCompaction, content.finishedCompaction)

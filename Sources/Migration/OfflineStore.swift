@@ -22,8 +22,6 @@ package final class OfflineStore {
   package let unappliedCount: Int
   /// Held as long as the store is open.
   private let directory: DataDirectory?
-  /// Where an etcd file's keys were brought for the time.
-  private let temporaryPath: String?
 
   /// Throws `MigrationError`, `DataDirectoryError` (`inUse` when a server has the directory),
   /// `StorageError` or `LogError`.
@@ -37,7 +35,6 @@ package final class OfflineStore {
       base = try LMDBStorage(path: directory.databaseFile, options: options)
       self.path = directory.databaseFile
       self.directory = directory
-      temporaryPath = nil
     case .file(let source):
       try source.verify(skips: source.digest == nil, report)
       path = source.path
@@ -45,16 +42,11 @@ package final class OfflineStore {
       switch source.kind {
       case .martlet:
         base = try source.openStore()
-        temporaryPath = nil
       case .etcd:
         let temporary = try SystemFiles.makeTemporaryDirectory()
-        do {
-          base = try Self.bring(source, into: "\(temporary)/store.mdb", report)
-        } catch {
-          SystemFiles.removeTree(temporary)
-          throw error
-        }
-        temporaryPath = temporary
+        // Once it is open the store needs no name any more.
+        defer { SystemFiles.removeTree(temporary) }
+        base = try Self.bring(source, into: "\(temporary)/store.mdb", report)
       }
     }
     do {
@@ -67,7 +59,6 @@ package final class OfflineStore {
       }
     } catch {
       base.close()
-      if let temporaryPath { SystemFiles.removeTree(temporaryPath) }
       throw error
     }
   }
@@ -75,7 +66,6 @@ package final class OfflineStore {
   deinit {
     base.close()
     directory?.close()
-    if let temporaryPath { SystemFiles.removeTree(temporaryPath) }
   }
 
   /// A store with the keys of an etcd file.

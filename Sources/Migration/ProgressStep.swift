@@ -5,8 +5,8 @@ package struct ProgressStep: Sendable {
   package var totalBytes: Int
 }
 
-/// Is told of the progress now and then; for nothing but showing it.
-package typealias ProgressReport = (ProgressStep) -> Void
+/// Is told of the progress now and then. What it throws ends the work, and nothing is left behind.
+package typealias ProgressReport = (ProgressStep) throws -> Void
 
 /// One phase of a work.
 struct ProgressPhase {
@@ -14,18 +14,18 @@ struct ProgressPhase {
   private let totalBytes: Int
   private let report: ProgressReport
 
-  init(_ phase: String, totalBytes: Int, _ report: @escaping ProgressReport) {
+  init(_ phase: String, totalBytes: Int, _ report: @escaping ProgressReport) throws {
     self.phase = phase
     self.totalBytes = totalBytes
     self.report = report
-    note(0)
+    try note(0)
   }
 
-  func note(_ doneBytes: Int) {
-    report(
+  func note(_ doneBytes: Int) throws {
+    try report(
       ProgressStep(phase: phase, doneBytes: min(doneBytes, totalBytes), totalBytes: totalBytes)
     )
   }
 
-  func end() { note(totalBytes) }
+  func end() throws { try note(totalBytes) }
 }

@@ -125,16 +125,16 @@ package struct SnapshotSource: Sendable {
           + "the file was cut short, or it is a copy from a data directory)"
       )
     }
-    let progress = ProgressPhase(phase, totalBytes: contentBytes, report)
+    let progress = try ProgressPhase(phase, totalBytes: contentBytes, report)
     var hasher = SHA256()
     var done = 0
     try forEachPiece { bytes in
       if !skips { hasher.update(bufferPointer: bytes) }
       try body?(bytes)
       done += bytes.count
-      progress.note(done)
+      try progress.note(done)
     }
-    progress.end()
+    try progress.end()
     guard let digest, !skips else { return }
     let found = [UInt8](hasher.finalize())
     guard found == digest else {

@@ -31,7 +31,7 @@ package struct SnapshotStatus: Sendable {
   private init(etcd source: SnapshotSource, _ report: @escaping ProgressReport) throws {
     let file = try source.openBolt()
     // Twice: the structure, then the content.
-    let progress = ProgressPhase("reading", totalBytes: 2 * file.usedBytes, report)
+    let progress = try ProgressPhase("reading", totalBytes: 2 * file.usedBytes, report)
     try file.check()
     var (hash, count, revision) = (UInt32(0), 0, Int64(0))
     try file.forEachBucket { name, bucket in
@@ -43,11 +43,11 @@ package struct SnapshotStatus: Sendable {
         count += 1
         if isKeys {
           revision = EtcdRevision(entry.key)?.revision.main ?? revision
-          if count & 0xFFF == 0 { progress.note(file.bytesRead) }
+          if count & 0xFFF == 0 { try progress.note(file.bytesRead) }
         }
       }
     }
-    progress.end()
+    try progress.end()
     (self.hash, recordCount, self.revision) = (hash, count, revision)
     sizeBytes = file.usedBytes
   }
@@ -56,8 +56,9 @@ package struct SnapshotStatus: Sendable {
     let base = try source.openStore()
     defer { base.close() }
     let summary = try StoreSummary(reading: base, path: source.path)
-    let progress = ProgressPhase("reading", totalBytes: source.contentBytes, report)
+    let progress = try ProgressPhase("reading", totalBytes: source.contentBytes, report)
     var (hash, count, bytes) = (UInt32(0), 0, 0)
+    var stopped: (any Error)?
     try base.forEachMetadata(prefix: "") { key, value in
       Array(key.utf8).withUnsafeBytes { hash = Checksum.add($0, to: hash) }
       hash = Checksum.add(value, to: hash)
@@ -70,10 +71,17 @@ package struct SnapshotStatus: Sendable {
       hash = Checksum.add(value, to: hash)
       count += 1
       bytes += value.count
-      if count & 0xFFF == 0 { progress.note(bytes) }
-      return true
+      guard count & 0xFFF == 0 else { return true }
+      do {
+        try progress.note(bytes)
+        return true
+      } catch {
+        stopped = error
+        return false
+      }
     }
-    progress.end()
+    if let stopped { throw stopped }
+    try progress.end()
     (self.hash, recordCount) = (hash, count)
     revision = summary.state.current
     sizeBytes = source.contentBytes

@@ -31,6 +31,9 @@ struct Martletutl: ParsableCommand {
     }
     do {
       try command.run()
+    } catch let error as Interrupted {
+      Output.note("interrupted; nothing is left behind")
+      Interruption.die(of: error)
     } catch let error as UnsupportedFormat {
       fail("\(error)", code: badFormatCode)
     } catch  where isOfTheParser(error) {

@@ -113,6 +113,7 @@ struct SourceOptions: ParsableArguments {
       store = try OfflineStore(.dataDirectory(dataDir ?? ""), ProgressBar.show)
     }
     ProgressBar.clear()
+    Interruption.end()
     return store
   }
 }

@@ -15,8 +15,9 @@ enum ProgressBar {
   private static let pauseNanoseconds: Int64 = 100_000_000
   private static let isTerminal = isatty(STDERR_FILENO) == 1
 
-  /// Shows how far the work is, a few times a second.
-  static func show(_ step: ProgressStep) {
+  /// Shows how far the work is, a few times a second. Throws `Interrupted` when it is to end.
+  static func show(_ step: ProgressStep) throws {
+    try Interruption.check()
     guard isTerminal, step.totalBytes > 0 else { return }
     let now = nanoseconds()
     state.withLock { state in

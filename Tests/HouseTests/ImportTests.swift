@@ -77,7 +77,7 @@ import Testing
   static let withoutFoundation: Set<String> = [
     "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership",
     "Lease", "Auth", "Watch", "Replica", "Simulation", "Flags", "Discovery", "Gateway",
-    "GRPCProxy",
+    "GRPCProxy", "BoltFile", "MemberFiles",
   ]
 
   static let root = URL(fileURLWithPath: #filePath)

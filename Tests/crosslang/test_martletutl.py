@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -500,3 +501,20 @@ def test_progress_is_for_terminals(small, tmp_path):
     os.close(ours)
     assert process.wait(RUN_SECONDS) == 0
     assert b"verifying [" in seen and b"importing [" in seen, seen
+
+
+def test_an_interrupted_import_leaves_all_or_nothing(small, tmp_path):
+    snapshot, _, _ = small
+    binary = str(pathlib.Path(martlet_binary()).parent / "martletutl")
+    for milliseconds in (0, 1, 2, 4, 8, 16, 32, 64):
+        target = tmp_path / f"after-{milliseconds}"
+        target.mkdir()
+        process = subprocess.Popen(
+            [binary, "migrate", "import", f"--snapshot={snapshot}", f"--data-dir={target}/data"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Whenever it comes: there is no right moment to wait for.
+        time.sleep(milliseconds / 1000)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(RUN_SECONDS)
+        left = [entry.name for entry in target.iterdir()]
+        assert (code, left) in ((0, ["data"]), (-signal.SIGINT, [])), (milliseconds, code, left)
