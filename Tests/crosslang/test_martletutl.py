@@ -305,6 +305,35 @@ def test_three_members_restore_one_file(small, tmp_path):
         second.close()
 
 
+def test_members_of_etcd_are_replaced_in_place(tmp_path):
+    """With --keep-members the new members have the IDs, names and peer URLs of the old ones."""
+    ours = []
+    try:
+        with Cluster("etcd") as theirs:
+            etcdctl(theirs.leader(), "put", "kept", "yes")
+            before = sorted((row["ID"], row["name"], row["peerURLs"]) for row in theirs.member_list())
+            snapshot = save(theirs.members[0], tmp_path / "etcd.db")
+            for old in theirs.members:
+                old.stop()
+                new = Member("martlet", name=old.name)
+                new.port, new.peer_port = old.port, old.peer_port
+                new.initial_cluster = old.initial_cluster
+                ours.append(new)
+        for member in ours:
+            martletutl("migrate", "import", f"--snapshot={snapshot}", "--keep-members",
+                       f"--name={member.name}", f"--data-dir={member.directory}/data")
+            member.start(wait=False)
+        for member in ours:
+            member.wait_until_healthy()
+        rows = json.loads(etcdctl(ours[0], "member", "list", "-w", "json").stdout)["members"]
+        assert sorted((row["ID"], row["name"], row["peerURLs"]) for row in rows) == before
+        for member in ours:
+            assert etcdctl(member, "get", "kept").stdout == "kept\nyes\n"
+    finally:
+        for member in ours:
+            member.close()
+
+
 def test_a_member_without_the_snapshot_gets_it_from_the_others(small):
     """Founders of a restored cluster that come with nothing must not begin with an empty store."""
     snapshot, expected, _ = small
