@@ -20,6 +20,7 @@ package struct ClientTLSSettings: Hashable, Sendable {
 package struct ClientTLS: Sendable {
   private let context: NIOSSLContext
   private let serverName: String
+  private let skipsVerification: Bool
 
   /// Reads the files. Throws what is wrong with them.
   package init(_ settings: ClientTLSSettings) throws(TLSError) {
@@ -45,6 +46,7 @@ package struct ClientTLS: Sendable {
         : .failed(FailureText.text(error))
     }
     serverName = settings.serverName
+    skipsVerification = settings.skipsVerification
   }
 
   /// Puts TLS into the pipeline of a new connection to `host`, as its first handler; on the
@@ -53,8 +55,10 @@ package struct ClientTLS: Sendable {
     let name = serverName.isEmpty ? host : serverName
     // An address is checked by where the connection leads, and not sent.
     let isName = HostNames.address(name) == nil && !name.isEmpty
-    try channel.pipeline.syncOperations.addHandler(
-      NIOSSLClientHandler(context: context, serverHostname: isName ? name : nil)
-    )
+    let handler = try NIOSSLClientHandler(context: context, serverHostname: isName ? name : nil)
+    try channel.pipeline.syncOperations.addHandler(handler)
+    // Without a name it is the address that the library checks.
+    guard !skipsVerification, isName || !serverName.isEmpty else { return }
+    try channel.pipeline.syncOperations.addHandler(ServerNameCheck(handler, name: name))
   }
 }
