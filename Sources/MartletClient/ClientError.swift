@@ -1,9 +1,10 @@
 /// Why a call failed, and what became of it.
 ///
-///     do {
+///     do throws(ClientError) {
 ///       try await client.kv.put("k", "v")
-///     } catch where error.outcome == .unknown {
+///     } catch {
 ///       // It may or may not have been written: read before writing again.
+///       guard error.outcome == .unknown else { throw error }
 ///     }
 public struct ClientError: Error, Sendable {
   /// What went wrong.

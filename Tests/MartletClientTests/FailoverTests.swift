@@ -1,5 +1,6 @@
 import MartletClient
 import MartletServer
+import MetricsTestKit
 import NIOCore
 import Testing
 
@@ -101,6 +102,53 @@ import Testing
           proxies[0].set(.hang)
           let patient = client.kv.withDeadline(.seconds(4))
           for _ in 0..<10 { #expect(try await patient.get("a")?.text == "3") }
+        }
+      }
+    }
+  }
+
+  /// An endpoint that hangs gets one write, whose outcome stays unknown, and then none until it has
+  /// answered a question.
+  @Test func noMoreWritesAreStakedOnAnEndpointThatHangs() async throws {
+    try await withMember { _, target in
+      try await withProxies(2, to: target) { proxies in
+        let metrics = TestMetrics()
+        try await withClient(proxies.map(\.address), \.metricsFactory, metrics) { client in
+          for _ in 0..<4 { try await client.kv.put("a", "warm") }
+          proxies[0].set(.hang)
+          let hasty = client.kv.withDeadline(.milliseconds(500))
+          var failureCount = 0
+          while failureCount == 0 {
+            do throws(ClientError) {
+              try await hasty.put("a", "1")
+            } catch {
+              #expect(error.endpoint == proxies[0].address && error.outcome == .unknown)
+              failureCount += 1
+            }
+          }
+          let patient = client.kv.withDeadline(.seconds(60))
+          // It is asked, in vain, several times meanwhile.
+          let swallowed = proxies[0].swallowedBytes
+          try await eventually {
+            try await patient.put("a", "2")
+            return proxies[0].swallowedBytes > swallowed
+          }
+          for _ in 0..<20 { try await patient.put("a", "3") }
+          proxies[0].set(.pass)
+          proxies[0].cut()
+          let accepted = proxies[0].acceptCount
+          try await eventually { proxies[0].acceptCount > accepted }
+          await proxies[1].stop()
+          try await eventually {
+            do throws(ClientError) {
+              try await client.kv.put("a", "4")
+              return true
+            } catch {
+              // The connection that was cut may have had this write.
+              return false
+            }
+          }
+          #expect(metrics.counterTotal(label: "martlet_client_endpoint_failures_total") <= 2)
         }
       }
     }

@@ -145,9 +145,9 @@ struct GuideSamples {
 
   func errors() async throws {
     // begin
-    do {
+    do throws(ClientError) {
       try await client.kv.update("no such key", "value")
-    } catch let error as ClientError {
+    } catch {
       switch error.outcome {
       case .notDone: print("had no effect, try again")
       case .refused: print("refused: \(error.code)")

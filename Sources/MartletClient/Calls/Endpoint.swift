@@ -101,11 +101,7 @@ final class Endpoint: Sendable {
   }
 
   private func closeSoon() {
-    Task {
-      await close()
-      let done = state.withLock { $0.onRetired }
-      done?()
-    }
+    Task { await close() }
   }
 
   /// Ends all calls and closes the connection. Returns when nothing is left.
@@ -118,6 +114,11 @@ final class Endpoint: Sendable {
     await client.shutdown()
     await probe?.value
     for stream in watchStreams.withLock({ $0 }) { await stream.ended() }
+    let done = state.withLock { state in
+      defer { state.onRetired = nil }
+      return state.onRetired
+    }
+    done?()
   }
 
   fileprivate func begin() {

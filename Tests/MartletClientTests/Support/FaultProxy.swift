@@ -23,6 +23,8 @@ final class FaultProxy: Sendable {
     var acceptCount = 0
     /// Bytes of requests that arrived while answers were mute.
     var mutedRequestBytes = 0
+    /// Bytes of requests that arrived while the proxy hung.
+    var swallowedBytes = 0
     /// Answers are closed off once this many bytes have come through.
     var cutAfterBytes: Int?
   }
@@ -42,7 +44,7 @@ final class FaultProxy: Sendable {
     let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.autoRead, value: false)
-      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(AcceptHandler(box))
@@ -62,6 +64,9 @@ final class FaultProxy: Sendable {
 
   /// How many connections were accepted so far.
   var acceptCount: Int { state.withLock { $0.acceptCount } }
+  /// How many connections are open.
+  var openCount: Int { state.withLock { $0.connections.count } }
+  var swallowedBytes: Int { state.withLock { $0.swallowedBytes } }
   var mutedRequestBytes: Int { state.withLock { $0.mutedRequestBytes } }
 
   func set(_ mode: Mode) {
@@ -105,7 +110,7 @@ final class FaultProxy: Sendable {
     }
     ClientBootstrap(group: channel.eventLoop)
       .channelOption(.autoRead, value: false)
-      .channelOption(.socketOption(.tcp_nodelay), value: 1)
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .connect(to: target)
       .flatMapThrowing { upstream in
         try channel.pipeline.syncOperations.addHandler(
@@ -129,7 +134,9 @@ final class FaultProxy: Sendable {
     state.withLock { state in
       switch state.mode {
       case .pass, .refuse: break
-      case .hang: return .drop
+      case .hang:
+        if isRequest { state.swallowedBytes += byteCount }
+        return .drop
       case .slow(let pause): if !isRequest { return .forwardLater(pause) }
       case .muteAnswers:
         if isRequest {

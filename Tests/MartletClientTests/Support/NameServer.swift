@@ -1,0 +1,1 @@
+../../MartletServerTests/Support/NameServer.swift
