@@ -13,7 +13,10 @@ struct LoadResult: Sendable {
   private static let kindsMax = 16
 
   mutating func note(_ status: RPCStatus) {
-    let kind = "\(status)"
+    note(text: "\(status)")
+  }
+
+  mutating func note(text kind: String) {
     guard failureKinds[kind] != nil || failureKinds.count < Self.kindsMax else { return }
     failureKinds[kind, default: 0] += 1
   }

@@ -14,7 +14,7 @@ struct MartletBench: AsyncParsableCommand {
       """,
     subcommands: [
       Put.self, Range.self, TxnPut.self, TxnMixed.self, STM.self, Watch.self, WatchLatency.self,
-      LeaseKeepAlive.self,
+      LeaseKeepAlive.self, Library.self,
     ]
   )
 
