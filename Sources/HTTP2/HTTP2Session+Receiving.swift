@@ -13,6 +13,8 @@ extension HTTP2Session {
       current = state
     } else if let state = find(id) {
       state.pointee.headerListBytes = 0
+      // Trailers have no pseudo headers.
+      state.pointee.flags.insert(.regularSeen)
       current = state
     }
     return 0
@@ -32,7 +34,15 @@ extension HTTP2Session {
       }
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
     }
-    if role == .client, name.count == 7, name[0] == UInt8(ascii: ":") {
+    if role == .server {
+      switch state.pointee.check(name: name, value: value) {
+      case .good: break
+      case .dropped: return 0
+      case .malformed:
+        refuseMalformed(state)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
+      }
+    } else if name.count == 7, name[0] == UInt8(ascii: ":") {
       // ":status" is the only pseudo header of a response.
       state.pointee.flags.remove(.informational)
       if value.first == UInt8(ascii: "1") { state.pointee.flags.insert(.informational) }
@@ -53,6 +63,7 @@ extension HTTP2Session {
     }
     current = state
     state.pointee.unconsumedBytes += bytes.count
+    state.pointee.bodyBytesReceived += bytes.count
     state.pointee.object._withUnsafeGuaranteedRef { delegate.dataReceived($0, bytes) }
     return 0
   }
@@ -113,6 +124,10 @@ extension HTTP2Session {
       kind = .response
       state.pointee.flags.insert(.responded)
     }
+    if role == .server {
+      let isWhole = kind == .request ? state.pointee.isHeadWhole : isEnd
+      guard isWhole, !isEnd || state.pointee.isBodyWhole else { return refuseMalformed(state) }
+    }
     if isEnd { state.pointee.flags.insert(.remoteEnded) }
     state.pointee.object._withUnsafeGuaranteedRef { stream in
       delegate.headersComplete(stream, kind: kind, endStream: isEnd)
@@ -125,6 +140,7 @@ extension HTTP2Session {
 
   private func remoteEnded(_ state: UnsafeMutablePointer<StreamState>) {
     guard !state.pointee.flags.contains(.reset) else { return }
+    if role == .server, !state.pointee.isBodyWhole { return refuseMalformed(state) }
     state.pointee.flags.insert(.remoteEnded)
     state.pointee.object._withUnsafeGuaranteedRef { delegate.endOfStream($0) }
   }

@@ -24,6 +24,8 @@ extension HTTP2Session {
       option,
       (configuration.continuationsMax + 1) * frameHeaderBytes
     )
+    // See HTTP2Session+Messages.
+    if role == .server { nghttp2_option_set_no_http_messaging(option, 1) }
     // Resets are counted here, by the time handed in; nghttp2 would look at a clock.
     nghttp2_option_set_stream_reset_rate_limit(option, UInt64(Int64.max), 0)
 

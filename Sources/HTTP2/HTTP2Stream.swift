@@ -70,6 +70,9 @@ struct StreamState: ~Copyable {
   var unreportedBytes = 0
   /// Size of the header block being received.
   var headerListBytes = 0
+  /// The content-length of the request being received; negative without one.
+  var bodyBytesDeclared = -1
+  var bodyBytesReceived = 0
 
   /// What keeps the memory of the headers alive that nghttp2 points to.
   var headersOwner: HeaderBlockOwner?
@@ -95,10 +98,10 @@ struct StreamState: ~Copyable {
 /// The yes-or-no part of a stream's state.
 @usableFromInline
 struct StreamFlags: OptionSet, Sendable {
-  @usableFromInline let rawValue: UInt16
+  @usableFromInline let rawValue: UInt32
 
   @usableFromInline
-  init(rawValue: UInt16) {
+  init(rawValue: UInt32) {
     self.rawValue = rawValue
   }
 
@@ -124,6 +127,12 @@ struct StreamFlags: OptionSet, Sendable {
   static let responded = StreamFlags(rawValue: 1 << 9)
   /// The delegate is to be told that it may write.
   static let writableDue = StreamFlags(rawValue: 1 << 10)
+  /// What of a request's head has come; `regularSeen` is any field that is no pseudo header.
+  static let methodSeen = StreamFlags(rawValue: 1 << 11)
+  static let schemeSeen = StreamFlags(rawValue: 1 << 12)
+  static let pathSeen = StreamFlags(rawValue: 1 << 13)
+  static let authoritySeen = StreamFlags(rawValue: 1 << 14)
+  static let regularSeen = StreamFlags(rawValue: 1 << 15)
 }
 
 extension StreamState {
@@ -217,6 +226,8 @@ extension StreamState {
     unconsumedBytes = 0
     unreportedBytes = 0
     headerListBytes = 0
+    bodyBytesDeclared = -1
+    bodyBytesReceived = 0
     headersOwner = nil
     trailers = nil
   }

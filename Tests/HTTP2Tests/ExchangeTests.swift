@@ -245,14 +245,44 @@ struct ExchangeTests {
     #expect(pair.server.stream(withID: stream.id + 2) == nil)
   }
 
-  @Test func malformedHeadersNeverReachTheDelegate() {
+  private static let head = [
+    (":method", "POST"), (":scheme", "http"), (":path", "/a.B/C"), (":authority", "h"),
+  ]
+
+  private static let malformedHeads: [[(String, String)]] = [
+    [(":method", "GET"), ("Upper", "x")],
+    head + [("Upper", "x")],
+    Array(head[1...]),
+    [head[0], head[2], head[3]],
+    [head[0], head[1], head[3]],
+    head + [(":path", "/a.B/C")],
+    head + [("te", "trailers"), (":method", "POST")],
+    head + [(":protocol", "x")],
+    head + [(":status", "200")],
+    head + [("te", "gzip")],
+    head + [("connection", "close")],
+    head + [("keep-alive", "1")],
+    head + [("proxy-connection", "close")],
+    head + [("transfer-encoding", "chunked")],
+    head + [("upgrade", "x")],
+    head + [("content-length", "3")],
+    head + [("content-length", "x")],
+    head + [("content-length", "0"), ("content-length", "0")],
+    head + [("", "x")],
+    [head[0], head[1], (":path", ""), head[3]],
+    [head[0], head[1], (":path", "a.B/C"), head[3]],
+    [head[0], head[1], head[2], (":authority", "h\n")],
+  ]
+
+  @Test(arguments: malformedHeads)
+  func malformedHeadersNeverReachTheDelegate(_ fields: [(String, String)]) {
     let server = RawServer()
     server.send(
       Raw.frame(
         Raw.headers,
         flags: Raw.endHeaders | Raw.endStream,
         stream: 1,
-        Raw.fields([(":method", "GET"), ("Upper", "x")])
+        Raw.fields(fields)
       )
     )
     #expect(server.side.seen[1]?.blocks == nil)
@@ -260,6 +290,52 @@ struct ExchangeTests {
     let resets = server.frames().filter { $0.type == Raw.resetStream }
     #expect(resets.map(\.errorCode) == [1])
     #expect(server.session.liveStreamCount == 0)
+  }
+
+  /// etcdctl 3.4 names its endpoint as it was given; what nobody can read is left out.
+  @Test func oddHeadersThatAreTaken() throws {
+    let server = RawServer()
+    let fields =
+      Self.head[..<3] + [
+        (":authority", "http://127.0.0.1:2379"), ("te", "Trailers"), ("content-length", "0"),
+        ("odd name", "x"), ("odd-value", "a\u{1}b"), ("blank", " x"), ("kept", "a b"),
+        ("empty", ""),
+      ]
+    server.send(
+      Raw.frame(
+        Raw.headers,
+        flags: Raw.endHeaders | Raw.endStream,
+        stream: 1,
+        Raw.fields(Array(fields))
+      )
+    )
+    let blocks = try #require(server.side.seen[1]?.blocks)
+    #expect(blocks.count == 1)
+    #expect(blocks[0].contains(":authority=http://127.0.0.1:2379"))
+    #expect(blocks[0].contains("kept=a b"))
+    #expect(!blocks[0].contains("odd") && !blocks[0].contains("blank"))
+    #expect(server.side.endCount == 1)
+  }
+
+  /// A body that is longer or shorter than was said, and trailers that are none.
+  @Test func malformedRests() {
+    let length = Raw.fields(Self.head + [("content-length", "2")])
+    let none = Raw.fields(Self.head)
+    let end = Raw.endHeaders | Raw.endStream
+    let rests: [([UInt8], [UInt8])] = [
+      (length, Raw.frame(Raw.data, flags: Raw.endStream, stream: 1, [1])),
+      (length, Raw.frame(Raw.data, flags: Raw.endStream, stream: 1, [1, 2, 3])),
+      (length, Raw.frame(Raw.headers, flags: end, stream: 1, Raw.fields([("x", "y")]))),
+      (none, Raw.frame(Raw.headers, flags: Raw.endHeaders, stream: 1, Raw.fields([("x", "y")]))),
+      (none, Raw.frame(Raw.headers, flags: end, stream: 1, Raw.fields([(":path", "/")]))),
+    ]
+    for (head, rest) in rests {
+      let server = RawServer()
+      server.send(Raw.frame(Raw.headers, flags: Raw.endHeaders, stream: 1, head) + rest)
+      #expect(server.side.endCount == 0)
+      let resets = server.frames().filter { $0.type == Raw.resetStream }
+      #expect(resets.map(\.errorCode) == [1])
+    }
   }
 
   @Test func dynamicValuesNeedNotBeText() throws {
