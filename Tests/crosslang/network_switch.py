@@ -4,8 +4,8 @@
 
 Each FD is one namespace's tun device: what is read there is an IP packet, whose last byte of the
 destination says which FD, from 1 on, it goes to. Lines of JSON on stdin change a link, both given
-by number: {"from": 1, "to": 2, "loss": 0.1, "delay": 0.02, "jitter": 0.01, "duplicate": 0.01}. What is
-left out is zero. Each is answered by a line on stdout once it holds: how many packets came so far,
+by number: {"from": 1, "to": 2, "loss": 0.1, "delay": 0.02, "jitter": 0.01, "duplicate": 0.01}. What
+is left out is zero. Each is answered by a line on stdout once it holds: how many packets came so far,
 and how many of them were lost, delayed and repeated. The end of stdin ends it.
 """
 
