@@ -39,6 +39,7 @@ package struct SnapshotSource: Sendable {
       throw .file(path: path, reason: "is a directory, not a snapshot file")
     }
     let length = Int(lseek(descriptor, 0, SEEK_END))
+    guard length >= 0 else { throw .failed(operation: "reading \(path)", code: errno) }
     guard length > 0 else { throw .file(path: path, reason: "the file is empty") }
     guard let kind = Self.kind(descriptor) else {
       throw .file(path: path, reason: "neither a snapshot of etcd nor one of Martlet")

@@ -150,6 +150,18 @@ import Testing
     }
   }
 
+  @Test func membersWithTheHighestIDsAreKept() throws {
+    let id = UInt64.max - 1
+    let json = #"{"id":\#(id),"peerURLs":["http://127.0.0.1:1"],"name":"high"}"#
+    let source = try database(["members": [(Array("fffffffffffffffe".utf8), Array(json.utf8))]])
+    let own = plan(directory.file("data")) { plan in
+      plan.name = "high"
+      plan.skipsHashCheck = true
+    }
+    let summary = try EtcdImport.run(source, own, keepsMembers: true, quiet)
+    #expect("\(summary.memberID)" == "fffffffffffffffe")
+  }
+
   @Test func aBboltFileOfSomethingElseIsRefused() throws {
     let path = directory.file("other.db")
     let writer = try BoltWriter(path: path)

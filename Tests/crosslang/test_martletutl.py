@@ -465,7 +465,8 @@ def test_what_only_the_log_has_is_not_left_out(tmp_path):
 def test_inspection(small, tmp_path):
     snapshot, expected, _ = small
     member = served("martlet", tmp_path / "m")
-    martletutl("migrate", "import", f"--snapshot={snapshot}", *founding(member))
+    martletutl("migrate", "import", f"--snapshot={snapshot}", f"--wal-dir={member.directory}/logs",
+               *founding(member))
     data = f"--data-dir={member.directory}/data"
     with member:
         etcdctl(member, "put", "more", "data")
@@ -501,7 +502,7 @@ def test_inspection(small, tmp_path):
         assert etcdctl(member, "get", "more").stdout == "more\ndata\n"
         assert member.stop() == 0
     # A bit that flips in the log's middle is found, and named.
-    segment = max((pathlib.Path(member.directory) / "data/member/log").glob("*.log"))
+    segment = max((pathlib.Path(member.directory) / "logs").glob("*.log"))
     content = bytearray(segment.read_bytes())
     content[4096 + 40] ^= 1
     segment.write_bytes(content)
