@@ -60,13 +60,16 @@ struct LogFile {
           && file.utf8.count == name.utf8.count + suffix.utf8.count + 1 + Self.timestampLength
       }
       .sorted(by: >)
-    let now = time(nil)
+    // The names tell when files were put aside, and times sort as text.
+    let oldest =
+      "\(name)-"
+      + Self.timestamp(
+        isLocal: rotation.usesLocalTime,
+        secondsAgo: rotation.ageDaysMax * Self.secondsPerDay
+      )
     for (place, file) in backups.enumerated() {
       let isTooMany = rotation.backupsMax > 0 && place >= rotation.backupsMax
-      var isTooOld = false
-      if rotation.ageDaysMax > 0, let changed = Self.changeTime("\(folder)\(file)") {
-        isTooOld = now - changed > rotation.ageDaysMax * Self.secondsPerDay
-      }
+      let isTooOld = rotation.ageDaysMax > 0 && file < oldest
       if isTooMany || isTooOld { unlink("\(folder)\(file)") }
     }
   }
@@ -82,24 +85,15 @@ struct LogFile {
     return (String(path[..<start]), String(file[..<dot]), String(file[dot...]))
   }
 
-  private static func timestamp(isLocal: Bool) -> String {
+  private static func timestamp(isLocal: Bool, secondsAgo: Int = 0) -> String {
     let now = SystemTime.wallNanoseconds
-    var when = time_t(now / 1_000_000_000)
+    var when = time_t(now / 1_000_000_000) - secondsAgo
     var parts = tm()
     if isLocal { localtime_r(&when, &parts) } else { gmtime_r(&when, &parts) }
     var text = [CChar](repeating: 0, count: timestampLength + 1)
     let length = strftime(&text, text.count, "%Y-%m-%dT%H-%M-%S", &parts)
     let date = String(decoding: text.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     return "\(date).\(String(1000 + now % 1_000_000_000 / 1_000_000).dropFirst())"
-  }
-
-  private static func changeTime(_ path: String) -> Int? {
-    let file = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-    guard file >= 0 else { return nil }
-    defer { Glibc.close(file) }
-    var status = stat()
-    guard fstat(file, &status) == 0 else { return nil }
-    return status.st_mtim.tv_sec
   }
 
   private static func files(in folder: String) -> [String] {
