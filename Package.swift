@@ -213,6 +213,7 @@ let package = Package(
     .executableTarget(
       name: "martletctl",
       dependencies: ["MartletClient", "Base", "Proto", "Flags", "Discovery", logging],
+      exclude: ["README.md"],
       swiftSettings: strict
     ),
     .executableTarget(

@@ -19,6 +19,8 @@ public struct ClientError: Error, Sendable {
   public let endpoint: String?
   /// With `compacted`, where a watch learns it: the oldest revision that can still be watched.
   public let compactRevision: Int64?
+  /// With what a member said in a watch: who said it.
+  package var header: ResponseHeader?
 
   init(
     _ code: Code,
@@ -124,7 +126,7 @@ extension ClientError {
 
   /// The same error of a request about which more is known.
   func with(_ outcome: Outcome) -> ClientError {
-    ClientError(
+    var error = ClientError(
       code,
       message,
       outcome: outcome,
@@ -132,5 +134,7 @@ extension ClientError {
       endpoint: endpoint,
       compactRevision: compactRevision
     )
+    error.header = header
+    return error
   }
 }

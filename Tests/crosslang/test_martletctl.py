@@ -42,7 +42,9 @@ class Outcome:
 def run(tool: str, endpoint: str, case: ctl_cases.Case, words: list[str]) -> Outcome:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
     environment.update(case.environment)
-    command = [BINARIES[tool], f"--endpoints={endpoint}", *words]
+    # Flags add up: a case with endpoints of its own is to ask only those.
+    names_its_own = any(word.startswith("--endpoints") for word in words)
+    command = [BINARIES[tool], *([] if names_its_own else [f"--endpoints={endpoint}"]), *words]
     if case.lines:
         return until_lines(command, environment, case)
     done = subprocess.run(command, env=environment, input=case.stdin.encode(),
@@ -111,12 +113,14 @@ class Run:
                             (self.member.directory, "DIRECTORY")):
             shown = shown.replace(value, name)
         for value, name in ((self.cluster_id, "CLUSTER"), (self.member_id, "MEMBER")):
-            shown = shown.replace(str(value), name).replace(f"{value:16x}", name)
+            for written in (str(value), f"{value:16x}", f"{value:x}"):
+                shown = shown.replace(written, name)
         # Members are in the order of their IDs.
         shown = re.sub(r'(?<=ETCD_INITIAL_CLUSTER=")[^"]*',
                        lambda found: ",".join(sorted(found[0].split(","))), shown)
-        shown = re.sub(r"\b[0-9a-f]{16}\b", "ID", shown)
-        shown = re.sub(r"\b[0-9]{15,20}\b", "ID", shown)
+        # Sentences pad short IDs.
+        shown = re.sub(r" *\b[0-9a-f]{13,16}\b", " ID", shown)
+        shown = re.sub(r" *\b[0-9]{15,20}\b", " ID", shown)
         shown = re.sub(r"\b[0-9.]+(?:ms|µs|s)\b(?!\))", "DURATION", shown)
         shown = re.sub(r"remaining\(\d+s\)", "remaining", shown)
         shown = re.sub(r'"(ttl|TTL)"(:| : )\d+', r'"\1"\2N', shown)
@@ -158,8 +162,9 @@ def compare(case: ctl_cases.Case, theirs: Outcome, ours: Outcome, masks) -> list
         errors_theirs = ["Error: " + theirs.stderr.decode().strip()]
     if errors_theirs != errors_ours:
         problems.append(f"errors {errors_theirs} != {errors_ours}")
-    if theirs.code != ours.code and not case.lines:
-        problems.append(f"exit code {theirs.code} != {ours.code}")
+    expected = theirs.code if case.code is None else case.code
+    if ours.code != expected and not case.lines:
+        problems.append(f"exit code {expected} != {ours.code}")
     return [f"{' '.join(case.words)}: {problem}" for problem in problems]
 
 
@@ -198,6 +203,9 @@ def test_same_bytes(kind: str) -> None:
             etcdctl(member, "snapshot", "save", path)
             reads += [ctl_cases.case(f"snapshot status {path} -w {format}")
                       for format in ("simple", "json", "fields", "table")]
+        else:
+            # Answers of 3.6 have fields that etcdctl 3.4 does not know.
+            reads = [case for case in reads if case.words[0] != "endpoint" or "json" not in case.words]
         for case in reads:
             theirs = run("etcdctl", member.endpoint, case, list(case.words))
             ours = run("martletctl", member.endpoint, case, list(case.words))

@@ -80,11 +80,13 @@ actor WatchSession {
     isLineProven = true
     pace = Pace(scope.caller.configuration)
     if response.canceled {
-      throw ClientError(
+      var error = ClientError(
         reason: response.cancelReason,
         endpoint: line.endpoint.name,
         compactRevision: response.compactRevision > 0 ? response.compactRevision : nil
       )
+      error.header = ResponseHeader(response.header)
+      throw error
     }
     guard let (events, revision) = position.take(response) else { return nil }
     if events.isEmpty, !options.reportsProgress { return nil }

@@ -156,7 +156,7 @@ enum WatchCommand {
       let watch = try await connection.client.watch(range, options)
       for try await batch in watch.batches { try await show(batch, request.command, printer) }
     } catch let error as ClientError {
-      throw try await canceled(error, connection, printer)
+      throw canceled(error, printer)
     }
   }
 
@@ -205,16 +205,11 @@ enum WatchCommand {
   /// What is told of a watch that the server ended.
   private static func canceled(
     _ error: ClientError,
-    _ connection: Connection,
     _ printer: Printer
-  ) async throws -> Failure {
+  ) -> Failure {
     guard error.code == .compacted || error.code == .watchCanceled else { return Failure(error) }
     Streams.warn("watch was canceled (\(error.message))")
-    var header = Etcdserverpb.ResponseHeader()
-    if printer.format != .simple {
-      header = try await connection.status(nil).header ?? header
-      header.revision = 0
-    }
+    let header = error.header?.message ?? Etcdserverpb.ResponseHeader()
     printer.watch(
       .init(
         header: header,

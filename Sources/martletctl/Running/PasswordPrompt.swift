@@ -16,7 +16,6 @@ enum PasswordPrompt {
 
   /// One line of the standard input. The prompt goes to the standard output, as etcdctl's does.
   static func ask(_ prompt: String) throws -> String {
-    Streams.print(prompt, terminator: "")
     var shown = termios()
     let isTerminal = tcgetattr(STDIN_FILENO, &shown) == 0
     if isTerminal {
@@ -24,6 +23,8 @@ enum PasswordPrompt {
       hidden.c_lflag &= ~tcflag_t(ECHO)
       tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden)
     }
+    // Only now: what is typed behind the prompt is not shown, nor lost.
+    Streams.print(prompt, terminator: "")
     defer {
       if isTerminal { tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown) }
       Streams.print("")

@@ -1,0 +1,55 @@
+/// Keys with their values, drawn as a tree of the parts between slashes.
+struct KeyTree {
+  private final class Node {
+    var value: [UInt8]?
+    /// In the order in which they were met.
+    var children: [(name: [UInt8], node: Node)] = []
+
+    func child(_ name: [UInt8]) -> Node {
+      if let last = children.last, last.name == name { return last.node }
+      if let found = children.first(where: { $0.name == name }) { return found.node }
+      let node = Node()
+      children.append((name, node))
+      return node
+    }
+  }
+
+  private let root = Node()
+
+  init(_ pairs: [(key: [UInt8], value: [UInt8])]) {
+    for (key, value) in pairs {
+      var node = root
+      var part: [UInt8] = []
+      for byte in key {
+        part.append(byte)
+        if byte == UInt8(ascii: "/") {
+          node = node.child(part)
+          part = []
+        }
+      }
+      if !part.isEmpty { node = node.child(part) }
+      node.value = value
+    }
+  }
+
+  func lines(hidesValues: Bool, usesColour: Bool) -> [UInt8] {
+    var text: [UInt8] = []
+    // Keys may be as deep as they are long: no recursion.
+    var stack: [(node: Node, name: [UInt8], indent: String, isLast: Bool, isTop: Bool)] =
+      root.children.reversed().map { ($0.node, $0.name, "", true, true) }
+    while let (node, name, indent, isLast, isTop) = stack.popLast() {
+      text += "\(indent)\(isTop ? "" : isLast ? "└── " : "├── ")".utf8
+      text +=
+        usesColour && node.value == nil
+        ? Array("\u{1b}[34m".utf8) + name + Array("\u{1b}[0m".utf8) : name
+      if let value = node.value, !hidesValues { text += Array(" = ".utf8) + value }
+      text.append(UInt8(ascii: "\n"))
+      let below = isTop ? "" : indent + (isLast ? "    " : "│   ")
+      for (index, child) in node.children.enumerated().reversed() {
+        let isLast = index == node.children.count - 1
+        stack.append((child.node, child.name, below, isLast, false))
+      }
+    }
+    return text
+  }
+}
