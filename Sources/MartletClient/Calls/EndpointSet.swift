@@ -7,7 +7,8 @@ import TLS
 /// The endpoints of a client, and whose turn it is.
 final class EndpointSet: Sendable {
   private let configuration: ClientConfiguration
-  private let tls: ClientTLS?
+  /// Made when the first encrypted endpoint is: reading the system's authorities takes long.
+  private let tls = Mutex<ClientTLS?>(nil)
   private let group: any EventLoopGroup
   private let state: Mutex<State>
 
@@ -24,14 +25,21 @@ final class EndpointSet: Sendable {
   init(_ configuration: ClientConfiguration) throws(ClientError) {
     self.configuration = configuration
     group = MultiThreadedEventLoopGroup.singleton
+    // Clients begin at different members.
+    state = Mutex(State(turn: Int.random(in: 0..<1 << 20)))
+    if configuration.tls != nil { _ = try encryption() }
+    try replace(configuration.endpoints)
+  }
+
+  private func encryption() throws(ClientError) -> ClientTLS {
+    if let made = tls.withLock({ $0 }) { return made }
     do {
-      tls = try ClientTLS((configuration.tls ?? .init()).settings)
+      let made = try ClientTLS((configuration.tls ?? .init()).settings)
+      tls.withLock { $0 = made }
+      return made
     } catch {
       throw .invalid("TLS: \(error)")
     }
-    // Clients begin at different members.
-    state = Mutex(State(turn: Int.random(in: 0..<1 << 20)))
-    try replace(configuration.endpoints)
   }
 
   /// Sets what the endpoints are. Those that stay keep their connections; calls to those that go
@@ -45,6 +53,7 @@ final class EndpointSet: Sendable {
         addresses.append(address)
       }
     }
+    let tls = addresses.contains(where: \.isSecure) ? try encryption() : nil
     let retired = state.withLock { state -> [Endpoint] in
       guard !state.isClosed else { return [] }
       let old = state.endpoints
