@@ -44,8 +44,9 @@ import Testing
     let tasks = [
       Task { for try await _ in try await client.watch(.prefix("b")) {} },
       Task { for try await _ in client.elections.observe("chair") {} },
+      // One of them has it, the other waits for it.
       Task { try await client.withLock("lock") { _ in try await Task.sleep(for: .seconds(600)) } },
-      Task { try await client.withLock("lock") { _ in } },
+      Task { try await client.withLock("lock") { _ in try await Task.sleep(for: .seconds(600)) } },
       Task { for try await _ in client.maintenance.snapshot() {} },
     ]
     try await eventually { try await client.kv.count(.prefix("lock/")) == 2 }
