@@ -45,6 +45,8 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   var durable: Position
   var maxIndex: LogIndex
   var sealed: [Sealed]
+  /// What the last `reopen()` found: replacing marks up to here may come again.
+  private var markAtReopen = LogIndex.zero
   /// The error that every call throws, if one stuck.
   package internal(set) var failure: LogError?
 
@@ -92,7 +94,10 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
       "entry \(batch.firstIndex) after \(position.lastIndex)"
     )
     if let mark = batch.snapshot, mark.replacesLog {
-      precondition(mark.index > position.snapshot?.index ?? .zero, "mark \(mark.index)")
+      precondition(
+        mark.index > position.snapshot?.index ?? .zero || mark.index <= markAtReopen,
+        "mark \(mark.index)"
+      )
     }
     do throws(LogError) {
       if position.offset + batch.byteCount > segment.byteCount {
@@ -165,13 +170,14 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
     return count
   }
 
-  /// Makes a log that an error stopped usable again. What was appended after the last good `sync()` is
-  /// then certainly not in the log, whether or not the disk got it; the owner appends it again or
-  /// gives it up. Throws if the disk still fails, and may be called again.
+  /// Makes a log that an error stopped usable again. The owner then appends everything again, in order,
+  /// that it appended after the last good `sync()`. The first of it may be in the log already, since
+  /// a segment is synced before the next is begun; to have it twice is the same as once. Throws if the disk still fails, and may be called again.
   package func reopen() throws(LogError) {
     let before = failure ?? .notFound(directory: directory)
     position = durable
     failure = nil
+    markAtReopen = position.snapshot?.index ?? .zero
     do throws(LogError) {
       // So that a full disk is found now and not by the next batch.
       try preparer.prepare()

@@ -114,6 +114,42 @@ import Testing
     }
   }
 
+  /// Found by the simulation (among seeds 10000 to 11000): moving on to the next segment makes what is
+  /// in this one durable, then fails; the owner appends all of it again, the snapshot's mark as well.
+  @Test func whatIsDurableAlreadyIsAppendedAgain() throws {
+    let operations: [FileOperation] = [.open, .preallocate, .write, .syncData, .rename]
+    let payload = String(repeating: "m", count: 1900)
+    for operation in operations {
+      for skip in 0..<10 {
+        let files = SimulatedFileSystem(seed: UInt64(skip))
+        let (log, _) = try openLog(files)
+        try log.write([entry(1, "old"), entry(2, "old")], hardState(1, 1, 1))
+        let installed = mark(20, term: 2, replacesLog: true)
+        let later = mark(23, term: 2, replacesLog: true)
+        var batches = [batch([], hardState(2, 1, 20), installed)]
+        for index in UInt64(21)...24 { batches.append(batch([entry(index, term: 2, payload)])) }
+        batches.append(batch([], hardState(2, 1, 23), later))
+        for index in UInt64(24)...27 { batches.append(batch([entry(index, term: 2, payload)])) }
+        files.fail(operation, skip: skip)
+        var isDurable = false
+        for _ in 0..<4 where !isDurable {
+          do {
+            if log.failure != nil { try log.reopen() }
+            for batch in batches { try log.append(batch) }
+            try log.sync()
+            isDurable = true
+          } catch {}
+        }
+        #expect(isDurable, "\(operation) \(skip)")
+        files.crash()
+        let (_, recovered) = try openLog(files)
+        #expect(recovered.snapshot?.index == LogIndex(23), "\(operation) \(skip)")
+        #expect(recovered.entries.map(\.index.rawValue) == [24, 25, 26, 27])
+        #expect(recovered.hardState == hardState(2, 1, 23))
+      }
+    }
+  }
+
   @Test func aHangingSyncReturnsWhenTheDiskDoes() async throws {
     let files = SimulatedFileSystem(seed: 4)
     let (log, _) = try openLog(files)
