@@ -1,10 +1,11 @@
-"""What martletctl does beyond single answers: work that lasts, that is interrupted, that moves on."""
+"""What martletctl does beyond single answers: work that lasts, is interrupted, moves on."""
 
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -20,7 +21,8 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
 
 
-def ctl(endpoint: str, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess:
+def ctl(endpoint: str, *words: str, check: bool = True,
+        stdin: str = "") -> subprocess.CompletedProcess:
     done = subprocess.run([martletctl_binary(), f"--endpoints={endpoint}", *words], text=True,
                           capture_output=True, env=environment(), input=stdin, timeout=SECONDS_MAX)
     assert not check or done.returncode == 0, done
@@ -262,15 +264,18 @@ def test_several_members() -> None:
         assert done.returncode == 1 and "is unhealthy" in done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash"])
-def test_completion_in_a_shell(shell: str) -> None:
-    script = ctl("127.0.0.1:1", "completion", shell).stdout
+def script(shell: str) -> str:
+    return ctl("127.0.0.1:1", "completion", shell).stdout
+
+
+def test_completion_in_bash() -> None:
+    text = script("bash")
 
     def complete(*words: str) -> list[str]:
         line = " ".join(f"'{word}'" for word in ("martletctl", *words))
-        ask = (f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _martletctl; "
+        ask = (f"{text}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _martletctl; "
                "printf '%s\\n' \"${COMPREPLY[@]}\"")
-        return subprocess.run([shell, "-c", ask], capture_output=True, text=True, check=True,
+        return subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True,
                               timeout=SECONDS_MAX).stdout.split()
 
     assert complete("comp") == ["compaction", "completion"]
@@ -279,6 +284,35 @@ def test_completion_in_a_shell(shell: str) -> None:
     assert complete("lease", "timetolive", "--k")[0] == "--keys"
     assert complete("-w", "js") == ["json"]
     assert complete("get", "k", "--print") == ["--print-value-only"]
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish on this machine")
+def test_completion_in_fish() -> None:
+    def complete(line: str) -> list[str]:
+        done = subprocess.run(["fish", "-c", f"source; complete -C '{line}'"], text=True,
+                              input=script("fish"), capture_output=True, check=True,
+                              timeout=SECONDS_MAX)
+        return [row.split("\t")[0] for row in done.stdout.splitlines()]
+
+    assert complete("martletctl comp") == ["compaction", "completion"]
+    assert complete("martletctl lease gr") == ["grant"]
+    assert complete("martletctl get --pre") == ["--prefix"]
+    assert "--keys" in complete("martletctl lease timetolive --ke")
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh on this machine")
+def test_completion_in_zsh() -> None:
+    """The words that are offered; the rest is zsh's own."""
+    def offered(said: str, name: str) -> list[str]:
+        done = subprocess.run(
+            ["zsh", "-f", "-c", f"compdef() {{ }}; source /dev/stdin; _martletctl_entries '{said}'; "
+             f"print -l -- ${name}"],
+            input=script("zsh"), text=True, capture_output=True, check=True, timeout=SECONDS_MAX)
+        return [row.split(":")[0] for row in done.stdout.splitlines()]
+
+    assert "compaction" in offered("", "entries")
+    assert "keep-alive" in offered("lease", "entries")
+    assert offered("lease timetolive", "flags") == ["--keys", "--help"]
 
 
 def test_without_a_server() -> None:
@@ -303,8 +337,9 @@ def test_the_servers_of_another_tool_are_the_same(tmp_path) -> None:
 @pytest.mark.skipif(not os.environ.get("MARTLET_LONG"), reason="a minute of load")
 def test_checks() -> None:
     with Member("martlet") as member:
-        done = subprocess.run([martletctl_binary(), f"--endpoints={member.endpoint}", "check", "perf"],
-                              capture_output=True, text=True, env=environment(), timeout=180)
+        done = subprocess.run(
+            [martletctl_binary(), f"--endpoints={member.endpoint}", "check", "perf"],
+            capture_output=True, text=True, env=environment(), timeout=180)
         assert done.stdout.splitlines()[-1] in ("PASS", "FAIL"), done
         scale = ctl(member.endpoint, "check", "datascale", "--auto-compact", check=False)
         assert "Approximate system memory used" in scale.stdout, scale

@@ -92,10 +92,11 @@ enum CompletionScript {
     var cases = ""
     for group in groups where !subcommands(of: group).isEmpty {
       let entries = subcommands(of: group).map { entry($0.path[1], $0.summary) }
-      cases += "    \(quoted(group))) words=(\(entries.joined(separator: " "))) ;;\n"
+      cases += "    \(quoted(group))) entries=(\(entries.joined(separator: " "))) ;;\n"
     }
     for command in commands {
-      let entries = command.flags.map { entry("--\($0.name)", $0.help) }
+      let entries =
+        command.flags.map { entry("--\($0.name)", $0.help) } + [entry("--help", "its help")]
       cases += "    \(quoted(command.name))) flags=(\(entries.joined(separator: " "))) ;;\n"
     }
     let top = groups.map { name in
@@ -106,32 +107,35 @@ enum CompletionScript {
     return """
       #compdef \(program)
       _\(program)() {
-        local path="" i=2 skip=0
-        local -a words_given words flags globals
-        words_given=("${words[@]}")
+        local said="" i skip=0
+        local -a given entries flags globals
+        given=("${words[@]}")
         for ((i = 2; i < CURRENT; i++)); do
           if ((skip)); then skip=0; continue; fi
-          case "${words_given[i]}" in
+          case "${given[i]}" in
           \(values.joined(separator: "|"))) skip=1 ;;
           -*) ;;
-          *) [[ "$path" == *" "* ]] || path="${path:+$path }${words_given[i]}" ;;
+          *) [[ "$said" == *" "* ]] || said="${said:+$said }${given[i]}" ;;
           esac
         done
-        words=()
-        flags=()
         globals=(\(globals.joined(separator: " ")))
         if ((skip)); then _files; return; fi
-        case "$path" in
-        '') words=(\(top.joined(separator: " "))) ;;
-      \(cases)  esac
-        if [[ "${words_given[CURRENT]}" == -* ]]; then
+        _\(program)_entries "$said"
+        # Arguments follow a command of one word.
+        ((${#entries} + ${#flags})) || _\(program)_entries "${said%% *}"
+        if [[ "${given[CURRENT]}" == -* ]]; then
           _describe -t flags 'flag' flags
           _describe -t globals 'global flag' globals
-        elif (($#words)); then
-          _describe -t commands 'command' words
+        elif ((${#entries})); then
+          _describe -t commands 'command' entries
         else
           _files
         fi
+      }
+      _\(program)_entries() {
+        case "$1" in
+        '') entries=(\(top.joined(separator: " "))) ;;
+      \(cases)  esac
       }
       if [[ "$funcstack[1]" == _\(program) ]]; then _\(program) "$@"; else compdef _\(program) \(program); fi
 
