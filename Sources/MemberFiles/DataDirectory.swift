@@ -8,7 +8,7 @@ import Glibc
 //         LOCK                 flock'ed by the process that runs the member; empty
 //         IDENTITY             whose data this is: see `DirectoryIdentity`
 //         IDENTITY.tmp         only during a write; ignored and overwritten
-//         log/                 segments of the replicated log
+//         log/                 segments of the replicated log, unless they have a directory elsewhere
 //         db/                  the store
 //
 // IDENTITY is written before anything goes into `log` or `db`, so data without it was damaged.
@@ -34,8 +34,9 @@ package final class DataDirectory: Sendable {
   /// The name of the store's file.
   package static let databaseName = "store.mdb"
 
-  /// Opens the directory, made with mode 0700 where it is missing, and locks it.
-  package init(path: String) throws(DataDirectoryError) {
+  /// Opens the directory, made with mode 0700 where it is missing, and locks it. `logPath`: where the
+  /// log is when it is not in the directory; its parent must be there.
+  package init(path: String, logPath: String? = nil) throws(DataDirectoryError) {
     let member = path + "/member"
     try Self.makeDirectory(path)
     if Files.exists(member + "/wal") || Files.exists(member + "/snap") {
@@ -44,13 +45,13 @@ package final class DataDirectory: Sendable {
     try Self.makeDirectory(member)
     lock = try DirectoryLock(file: member + "/LOCK", directory: path)
     self.path = path
-    logPath = member + "/log"
+    self.logPath = logPath ?? member + "/log"
     databasePath = member + "/db"
-    try Self.makeDirectory(logPath)
+    try Self.makeDirectory(self.logPath)
     try Self.makeDirectory(databasePath)
     identity = try DirectoryIdentity.read(member + "/IDENTITY", directory: path)
     if identity == nil {
-      let isLogEmpty = try Files.isEmpty(logPath)
+      let isLogEmpty = try Files.isEmpty(self.logPath)
       let isDatabaseEmpty = try Files.isEmpty(databasePath)
       guard isLogEmpty && isDatabaseEmpty else { throw .identityMissing(path) }
     }

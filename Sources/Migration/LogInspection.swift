@@ -28,12 +28,13 @@ package enum LogInspection {
   /// records before come first, and then `LogError.damaged` is thrown.
   package static func forEachRecord(
     dataDirectory path: String,
+    logDirectory: String? = nil,
     range: ClosedRange<UInt64>,
     _ visit: (InspectedRecord) -> Void
   ) throws {
-    let directory = try OfflineDirectory.open(path)
+    let directory = try OfflineDirectory.open(path, logDirectory: logDirectory)
     defer { directory.close() }
-    try LogDump.forEachRecord(directory: directory.logPath, files: PosixFileSystem()) { dumped in
+    try OfflineDirectory.forEachRecord(directory) { dumped in
       var record = InspectedRecord(
         kind: "",
         detail: "",

@@ -11,7 +11,8 @@ import Storage
 package final class OfflineStore {
   /// Where the store is from.
   package enum Origin: Sendable {
-    case dataDirectory(String)
+    /// `logDirectory`: where the member has its log when not in the data directory.
+    case dataDirectory(String, logDirectory: String? = nil)
     case file(SnapshotSource)
   }
 
@@ -27,8 +28,8 @@ package final class OfflineStore {
   /// `StorageError` or `LogError`.
   package init(_ origin: Origin, _ report: @escaping ProgressReport) throws {
     switch origin {
-    case .dataDirectory(let path):
-      let directory = try OfflineDirectory.open(path)
+    case .dataDirectory(let path, let logDirectory):
+      let directory = try OfflineDirectory.open(path, logDirectory: logDirectory)
       try LMDBStorage.check(copyAt: directory.databaseFile)
       var options = LMDBStorage.Options()
       options.isReadOnly = true
@@ -91,7 +92,7 @@ package final class OfflineStore {
 /// The data directory of a member that does not run.
 enum OfflineDirectory {
   /// Opens and locks it. Throws `file` when there is none.
-  static func open(_ path: String) throws -> DataDirectory {
+  static func open(_ path: String, logDirectory: String? = nil) throws -> DataDirectory {
     guard DataDirectory.hasData(path: path) else {
       // The message about etcd's own directories comes from there.
       if SystemFiles.exists("\(path)/member/snap") || SystemFiles.exists("\(path)/member/wal") {
@@ -99,7 +100,10 @@ enum OfflineDirectory {
       }
       throw MigrationError.file(path: path, reason: "no data directory of Martlet")
     }
-    let directory = try DataDirectory(path: path)
+    if let logDirectory, !SystemFiles.exists(logDirectory) {
+      throw MigrationError.file(path: logDirectory, reason: "no such directory")
+    }
+    let directory = try DataDirectory(path: path, logPath: logDirectory)
     guard SystemFiles.exists(directory.databaseFile) else {
       directory.close()
       throw MigrationError.file(path: path, reason: "the member has no store yet")
@@ -110,10 +114,25 @@ enum OfflineDirectory {
   /// How many requests the log holds behind `applied`. Reads all of the log.
   static func unappliedCount(_ directory: DataDirectory, after applied: LogIndex) throws -> Int {
     var pending: [LogIndex: Bool] = [:]
-    try LogDump.forEachRecord(directory: directory.logPath, files: PosixFileSystem()) { dumped in
+    try forEachRecord(directory) { dumped in
       guard case .entry(let entry) = dumped.record, entry.index > applied else { return }
       pending[entry.index] = entry.kind == EntryKind.normal && !entry.data.isEmpty
     }
     return pending.values.count { $0 }
+  }
+
+  /// Reads all of the log. Throws `file` when there is none, `LogError` when it is damaged.
+  static func forEachRecord(
+    _ directory: DataDirectory,
+    _ visit: (DumpedRecord) -> Void
+  ) throws {
+    do throws(LogError) {
+      try LogDump.forEachRecord(directory: directory.logPath, files: PosixFileSystem(), visit)
+    } catch .notFound {
+      throw MigrationError.file(
+        path: directory.logPath,
+        reason: "no log of a member; if it has one elsewhere, --wal-dir says where"
+      )
+    }
   }
 }

@@ -15,6 +15,9 @@ struct LogCommand: ParsableCommand {
   @Option(help: "The data directory of a member that does not run.")
   var dataDir: String
 
+  @Option(help: "Where the member has its log, when not in the data directory.")
+  var walDir: String?
+
   @Option(help: "The first entry to list.")
   var from: UInt64 = 1
 
@@ -32,7 +35,11 @@ struct LogCommand: ParsableCommand {
     guard format != .table else {
       throw UnsupportedFormat(description: "table not supported as output format")
     }
-    try LogInspection.forEachRecord(dataDirectory: dataDir, range: from...to) { record in
+    try LogInspection.forEachRecord(
+      dataDirectory: dataDir,
+      logDirectory: walDir,
+      range: from...to
+    ) { record in
       if format == .simple {
         print(
           [

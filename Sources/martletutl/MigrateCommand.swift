@@ -91,6 +91,9 @@ struct SourceOptions: ParsableArguments {
   @Option(help: "The data directory of a member that does not run.")
   var dataDir: String?
 
+  @Option(help: "Where the member has its log, when not in the data directory.")
+  var walDir: String?
+
   @Option(help: "A snapshot file, or a database file copied from a data directory.")
   var snapshot: String?
 
@@ -102,15 +105,18 @@ struct SourceOptions: ParsableArguments {
 
   /// Opens it; says so when a data directory's log holds more than its store.
   func open() throws -> OfflineStore {
-    try Self.open(dataDir: dataDir, file: snapshot)
+    try Self.open(dataDir: dataDir, walDir: walDir, file: snapshot)
   }
 
-  static func open(dataDir: String?, file: String?) throws -> OfflineStore {
+  static func open(dataDir: String?, walDir: String?, file: String?) throws -> OfflineStore {
     let store: OfflineStore
     if let file {
       store = try OfflineStore(.file(SnapshotSource(path: file)), ProgressBar.show)
     } else {
-      store = try OfflineStore(.dataDirectory(dataDir ?? ""), ProgressBar.show)
+      store = try OfflineStore(
+        .dataDirectory(dataDir ?? "", logDirectory: walDir),
+        ProgressBar.show
+      )
     }
     ProgressBar.clear()
     Interruption.end()

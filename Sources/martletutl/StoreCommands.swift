@@ -49,6 +49,9 @@ struct HashKVCommand: ParsableCommand {
   @Option(help: "The data directory of a member that does not run, instead of a file.")
   var dataDir: String?
 
+  @Option(help: "Where the member has its log, when not in the data directory.")
+  var walDir: String?
+
   @Option(help: "Maximum revision to hash (default: all revisions).")
   var rev: Int64 = 0
 
@@ -63,7 +66,7 @@ struct HashKVCommand: ParsableCommand {
 
   func run() throws {
     let format = try output.format()
-    let store = try SourceOptions.open(dataDir: dataDir, file: filename)
+    let store = try SourceOptions.open(dataDir: dataDir, walDir: walDir, file: filename)
     if store.unappliedCount > 0 {
       Output.note(
         "note: \(store.unappliedCount) requests in the log are not in the store yet, and not hashed"

@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Migration
 import Proto
 import Testing
@@ -119,6 +120,11 @@ import Testing
       #expect($0.file.hasPrefix(directory.file("data")))
     }
     #expect(kinds.contains("snapshot"))
+    let named = OfflineStore.Origin.dataDirectory(
+      directory.file("data"),
+      logDirectory: directory.file("wal")
+    )
+    #expect(try OfflineStore(named, quiet).unappliedCount == 0)
     #expect(directory.names == ["data", "wal"])
     #expect(
       try fails(
@@ -127,6 +133,22 @@ import Testing
       )
         == "wal-dir \"\(directory.file("wal"))\" exists"
     )
+  }
+
+  @Test func aLogThatIsNotFoundIsMissed() throws {
+    let path = directory.file("data")
+    _ = try EtcdImport.run(EtcdFile.source(), plan(path), keepsMembers: false, quiet)
+    try FileManager.default.moveItem(atPath: "\(path)/member/log", toPath: directory.file("log"))
+    #expect {
+      try OfflineStore(.dataDirectory(path), quiet)
+    } throws: { "\($0)".contains("--wal-dir says where") }
+    let elsewhere = directory.file("log")
+    #expect(
+      try OfflineStore(.dataDirectory(path, logDirectory: elsewhere), quiet).unappliedCount == 0
+    )
+    #expect {
+      try OfflineStore(.dataDirectory(path, logDirectory: "\(elsewhere)/x"), quiet)
+    } throws: { "\($0)".contains("no such directory") }
   }
 
   @Test func whatIsThereIsLeftAlone() throws {
