@@ -1,8 +1,9 @@
-"""martletutl against Debian's etcd: what a store holds goes from etcd to Martlet and back unchanged.
+"""martletutl against Debian's etcd: what a store holds goes from etcd to Martlet and back.
 
-A store that etcd wrote is imported, and a member of Martlet started on it; exported again and restored
-by etcdctl, etcd is started on it. Every KeyValue is compared at several revisions, and HashKV, leases,
-users and roles. MARTLET_LONG=1 does it with 100,000 keys, and reports times and memory."""
+A store that etcd wrote is imported, and a member of Martlet started on it; exported again and
+restored by etcdctl, etcd is started on it. Every KeyValue is compared at several revisions, and
+HashKV, leases, users and roles. MARTLET_LONG=1 does it with 100,000 keys, and reports times and
+memory."""
 
 import base64
 import hashlib
@@ -125,7 +126,8 @@ def everything(member, revisions, leases):
         # What is left falls; it began as granted here and goes on from there.
         assert 0 < left["ttl"] <= left["granted-ttl"]
         seen[lease] = (left["granted-ttl"], sorted(left["keys"]))
-    for question in ("user list", "role list", "user get root", "user get reader", "role get readers"):
+    for question in ("user list", "role list", "user get root", "user get reader",
+                     "role get readers"):
         seen[question] = etcdctl(member, *question.split()).stdout
     return seen
 
@@ -190,7 +192,8 @@ def test_from_etcd_and_back(api, tmp_path, auth):
         expected = everything(member, after, leases)
         assert member.stop() == 0
 
-    hashed = json.loads(martletutl("hashkv", f"--data-dir={member.directory}/data", "-w", "json").stdout)
+    hashed = json.loads(
+        martletutl("hashkv", f"--data-dir={member.directory}/data", "-w", "json").stdout)
     assert (hashed["hash"], hashed["compactRevision"]) == expected["hash"]
     assert hashed["hashRevision"] == newest
 
@@ -205,6 +208,19 @@ def test_from_etcd_and_back(api, tmp_path, auth):
     with back:
         assert everything(back, after, leases) == expected
         check_logins(back, auth)
+        if not auth:
+            check_writes(api, back, tmp_path)
+
+
+def check_writes(api, etcd, tmp_path):
+    """etcd goes on with the pages that were exported: it splits, frees and moves them, and what it
+    makes of them is sound."""
+    newest = api.fill(etcd, 600)
+    etcdctl(etcd, "compaction", str(newest), "--physical")
+    etcdctl(etcd, "defrag")
+    saved = save(etcd, tmp_path / "written.db")
+    theirs = local_etcdctl("snapshot", "status", str(saved), "-w", "json").stdout
+    assert martletutl("snapshot", "status", saved, "-w", "json").stdout == theirs
 
 
 def local_etcdctl(*arguments):
@@ -215,8 +231,8 @@ def local_etcdctl(*arguments):
     return done
 
 
-# Runs a command and says how much memory it had at most. In a process of its own: a child counts with
-# the memory of the one that it was forked from.
+# Runs a command and says how much memory it had at most. In a process of its own: a child counts
+# with the memory of the one that it was forked from.
 MEASURE = """
 import os, sys
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
@@ -311,7 +327,8 @@ def test_members_of_etcd_are_replaced_in_place(tmp_path):
     try:
         with Cluster("etcd") as theirs:
             etcdctl(theirs.leader(), "put", "kept", "yes")
-            before = sorted((row["ID"], row["name"], row["peerURLs"]) for row in theirs.member_list())
+            before = sorted((row["ID"], row["name"], row["peerURLs"])
+                            for row in theirs.member_list())
             snapshot = save(theirs.members[0], tmp_path / "etcd.db")
             for old in theirs.members:
                 old.stop()
