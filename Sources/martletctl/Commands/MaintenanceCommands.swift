@@ -1,11 +1,9 @@
+import Base
 import MartletClient
 import Proto
 
 /// `alarm ...`, `defrag`, `move-leader` and `version`.
 enum MaintenanceCommands {
-  /// The release of etcd's command line whose commands and flags these are.
-  static let etcdctlVersion = "3.5"
-
   static let all = [
     Command(
       path: ["alarm", "list"],
@@ -37,11 +35,10 @@ enum MaintenanceCommands {
       run: moveLeader
     ),
     Command(path: ["version"], usage: "", summary: "prints the version", formats: .unchecked) { _ in
-      Streams.print("martletctl version: \(martletVersion)\nAPI version: \(etcdctlVersion)")
+      let api = Release.etcdCompatible.split(separator: ".").prefix(2).joined(separator: ".")
+      Streams.print("martletctl version: \(Release.martlet)\nAPI version: \(api)")
     },
   ]
-
-  static let martletVersion = "0.1.0"
 
   private static func alarm(
     _ invocation: Invocation,
