@@ -9,6 +9,8 @@ extension BoltFile {
     var hasLast = false
     /// No key may be below this one, which the branch above named.
     var floor: [UInt8] = []
+    /// The runs from the root to the page at hand.
+    var path: [Range<UInt64>] = []
     var page: ((BoltPage) throws -> Void)?
   }
 
@@ -80,6 +82,12 @@ extension BoltFile {
       throw BoltError.damaged(page: id, reason: "deeper than \(BoltFormat.depthMax) levels")
     }
     let page = try page(id, level: level)
+    let run = id..<id + UInt64(page.bytes.count / pageBytes)
+    guard !walk.path.contains(where: { $0.overlaps(run) }) else {
+      throw page.damaged("the tree leads back to it")
+    }
+    walk.path.append(run)
+    defer { walk.path.removeLast() }
     try walk.page?(page)
     switch try page.kind() {
     case .leaf:
@@ -87,8 +95,9 @@ extension BoltFile {
       try visitLeaf(page, &walk, visit)
     case .branch:
       guard page.count > 0 else { throw page.damaged("a branch without children") }
+      var end = 0
       for index in 0..<page.count {
-        let branch = try page.branch(index)
+        let branch = try page.branch(index, after: &end)
         if walk.hasLast, !walk.last.withUnsafeBytes({ $0.precedes(branch.key) }) {
           throw page.damaged("the key of element \(index) is not above those before")
         }
@@ -100,8 +109,9 @@ extension BoltFile {
   }
 
   private func visitLeaf(_ page: BoltPage, _ walk: inout Walk, _ visit: Visitor) throws {
+    var end = 0
     for index in 0..<page.count {
-      let entry = try page.leaf(index)
+      let entry = try page.leaf(index, after: &end)
       if walk.hasLast, !walk.last.withUnsafeBytes({ $0.precedes(entry.key) }) {
         throw page.damaged("the key of element \(index) is not above the one before")
       }

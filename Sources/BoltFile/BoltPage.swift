@@ -32,7 +32,9 @@ struct BoltPage {
     }
   }
 
-  func leaf(_ index: Int) throws(BoltError) -> BoltEntry {
+  /// Element `index` of a leaf. `end` is where the data of the element before ends, and then where its
+  /// own does: data lies in the order of the elements, so none is read twice.
+  func leaf(_ index: Int, after end: inout Int) throws(BoltError) -> BoltEntry {
     let start = BoltFormat.pageHeaderBytes + index * BoltFormat.elementBytes
     let flags = bytes.integer(at: start, as: UInt32.self)
     guard flags <= BoltFormat.bucketElementFlag else {
@@ -41,10 +43,10 @@ struct BoltPage {
     let position = start + Int(bytes.integer(at: start + 4, as: UInt32.self))
     let keyBytes = Int(bytes.integer(at: start + 8, as: UInt32.self))
     let valueBytes = Int(bytes.integer(at: start + 12, as: UInt32.self))
-    let end = position + keyBytes + valueBytes
-    guard position >= elementsEnd, end <= bytes.count else {
-      throw damaged("element \(index) does not lie in the page")
+    guard position >= max(end, elementsEnd), position + keyBytes + valueBytes <= bytes.count else {
+      throw damaged("element \(index) does not lie in its place in the page")
     }
+    end = position + keyBytes + valueBytes
     return BoltEntry(
       key: bytes.slice(position..<position + keyBytes),
       value: bytes.slice(position + keyBytes..<end),
@@ -53,15 +55,17 @@ struct BoltPage {
     )
   }
 
-  func branch(_ index: Int) throws(BoltError) -> Branch {
+  /// Element `index` of a branch; `end` as for a leaf.
+  func branch(_ index: Int, after end: inout Int) throws(BoltError) -> Branch {
     let start = BoltFormat.pageHeaderBytes + index * BoltFormat.elementBytes
     let position = start + Int(bytes.integer(at: start, as: UInt32.self))
-    let end = position + Int(bytes.integer(at: start + 4, as: UInt32.self))
-    guard position >= elementsEnd, end <= bytes.count else {
-      throw damaged("element \(index) does not lie in the page")
+    let keyEnd = position + Int(bytes.integer(at: start + 4, as: UInt32.self))
+    guard position >= max(end, elementsEnd), keyEnd <= bytes.count else {
+      throw damaged("element \(index) does not lie in its place in the page")
     }
+    end = keyEnd
     return Branch(
-      key: bytes.slice(position..<end),
+      key: bytes.slice(position..<keyEnd),
       child: bytes.integer(at: start + 8, as: UInt64.self)
     )
   }
@@ -104,10 +108,11 @@ package struct BoltBucket {
       content = .tree(root)
       return
     }
-    let page = Array(entry.value[BoltFormat.bucketHeaderBytes...])
-    guard page.count >= BoltFormat.pageHeaderBytes else {
-      throw .damaged(page: entry.page, reason: "an inline bucket has no page")
+    let pageBytes = entry.value.count - BoltFormat.bucketHeaderBytes
+    guard (BoltFormat.pageHeaderBytes...BoltFormat.pageBytesRange.upperBound).contains(pageBytes)
+    else {
+      throw .damaged(page: entry.page, reason: "an inline bucket has \(pageBytes) bytes")
     }
-    content = .inline(page, page: entry.page)
+    content = .inline(Array(entry.value[BoltFormat.bucketHeaderBytes...]), page: entry.page)
   }
 }

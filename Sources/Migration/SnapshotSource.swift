@@ -126,6 +126,7 @@ package struct SnapshotSource: Sendable {
           + "the file was cut short, or it is a copy from a data directory)"
       )
     }
+    if skips, body == nil { return }
     let progress = try ProgressPhase(phase, totalBytes: contentBytes, report)
     var hasher = SHA256()
     var done = 0

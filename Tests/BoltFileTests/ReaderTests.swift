@@ -98,8 +98,9 @@ import Testing
   @Test func aPageThatLeadsToItselfIsRefused() throws {
     var bytes = try RealFile.bytes()
     let branch = try #require(place(bytes, flags: 1))
-    set(&bytes, branch + 16 + 8, UInt64(branch / 4096))
-    #expect(try error(bytes) != nil)
+    let page = UInt64(branch / 4096)
+    set(&bytes, branch + 16 + 8, page)
+    #expect(try error(bytes) == .damaged(page: page, reason: "the tree leads back to it"))
   }
 
   @Test func damagedPagesAreNamed() throws {
@@ -123,7 +124,16 @@ import Testing
     bytes = whole
     set(&bytes, leaf + 16 + 4, UInt32.max)
     #expect(
-      try error(bytes) == .damaged(page: page, reason: "element 0 does not lie in the page")
+      try error(bytes)
+        == .damaged(page: page, reason: "element 0 does not lie in its place in the page")
+    )
+    // Elements that share their data could make a small file endless.
+    bytes = whole
+    let position = UInt32(truncatingIfNeeded: number(whole, leaf + 32 + 4))
+    set(&bytes, leaf + 32 + 4, position - 1)
+    #expect(
+      try error(bytes)
+        == .damaged(page: page, reason: "element 1 does not lie in its place in the page")
     )
   }
 
