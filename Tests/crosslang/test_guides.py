@@ -25,7 +25,7 @@ README_LINES_MAX = 150
 SAMPLES = ROOT / "Tests/MartletClientTests"
 OTHER_PROGRAMS = {
     # Flags in the text that belong to none of our programs, with whose they are.
-    "--python_out": "protoc", "--grpc_python_out": "protoc", "--system": "adduser",
+    "--python_out": "protoc", "--grpc_python_out": "protoc", "--now": "systemctl",
 }
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -151,7 +151,7 @@ def flags_of_client(program: str) -> set[str]:
     text = help_of(program, "--help")
     flags = flags_in(text)
     for line in re.search(r"COMMANDS:\n(.*?)\nOPTIONS:", text, re.S)[1].splitlines():
-        name = re.match(r"\t([a-z-]+(?: [a-z-]+)?)\t", line)
+        name = re.match(r"\t([a-z-]+(?: [a-z-]+)?)(?:\t|  )", line)
         if name:
             flags |= flags_in(help_of(program, *name[1].split(), "--help"))
     return flags
@@ -186,7 +186,7 @@ def test_every_flag_exists(page):
     text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.M | re.S)
     spans = re.findall(r"`([^`]+)`", text)
     text = "\n".join(span for span in spans if not span.startswith(("swift ", "pip ", "Tests/")))
-    text += "".join(block.text for block in blocks(page) if block.reason_not_run is not None)
+    text += "\n" + "".join(block.text for block in blocks(page) if block.reason_not_run is not None)
     unknown = flags_in(text) - known_flags() - OTHER_PROGRAMS.keys()
     assert not unknown, f"{page.name}: {sorted(unknown)}"
 

@@ -91,6 +91,13 @@ def test_manual_pages_have_every_flag(root):
         assert flags and flags <= set(re.findall(r"--[a-z][a-z-]+", text)), program
 
 
+def test_bash_takes_the_completions(root):
+    for program in ("martletctl", "martletutl"):
+        file = root / "usr/share/bash-completion/completions" / program
+        said = output("bash", "-ec", f"source {file}; complete -p {program}")
+        assert said.rstrip().endswith(program)
+
+
 def test_systemd_takes_the_unit(root, tmp_path):
     """systemd-analyze finds unknown settings, bad values and a program that is not there."""
     text = (root / UNIT).read_text()
@@ -116,7 +123,7 @@ def test_variables_of_the_defaults_are_flags(root):
 
 PAGE = """
 ```sh
-dpkg --install PACKAGE
+dpkg --force-unsafe-io --no-triggers --install PACKAGE
 getent passwd martlet
 # systemd does this for StateDirectory.
 install --directory --owner=martlet --group=martlet --mode=0700 /var/lib/martlet
@@ -142,7 +149,7 @@ data
 <!-- stop 10.0.0.100 -->
 
 ```sh
-dpkg --purge martlet
+dpkg --no-triggers --purge martlet
 ls -d /var/lib/martlet/data
 ! ls /usr/bin/martlet /etc/default/martlet /usr/lib/martlet 2>/dev/null
 ```
