@@ -2,6 +2,7 @@
 is linearizable (`martlet-sim --check-history`)."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import random
@@ -27,8 +28,14 @@ UNKNOWN_OUTCOMES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEED
                     grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0),
                    ("grpc.initial_reconnect_backoff_ms", 100),
-                   ("grpc.min_reconnect_backoff_ms", 100),
+                   # This one also bounds how long a connection may take.
+                   ("grpc.min_reconnect_backoff_ms", 5000),
                    ("grpc.max_reconnect_backoff_ms", 500)]
+# What the tests themselves ask waits for its member, and is asked again as gRPC does.
+PATIENT_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", json.dumps({
+    "methodConfig": [{"name": [{}], "waitForReady": True, "retryPolicy": {
+        "maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"]}}]}))]
 
 
 class API:
@@ -40,7 +47,12 @@ class API:
         self.pb, self.grpc = rpc_pb2, rpc_pb2_grpc
 
     def channel(self, member) -> grpc.Channel:
+        """For calls that may fail."""
         return grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS)
+
+    def patient(self, member) -> grpc.Channel:
+        """For calls that must not, as long as the member works."""
+        return grpc.insecure_channel(member.endpoint, options=PATIENT_OPTIONS)
 
 
 def eventually(what: str, body, seconds: float = PATIENCE_SECONDS, pause: float = 0.05):
@@ -244,7 +256,7 @@ class LeaseKeeper(threading.Thread):
         self.fault: BaseException | None = None
         self.renewals = 0
         self.stopping = threading.Event()
-        with api.channel(self.members[0]) as channel:
+        with api.patient(self.members[0]) as channel:
             self.lease = api.grpc.LeaseStub(channel).LeaseGrant(
                 api.pb.LeaseGrantRequest(TTL=self.TTL_SECONDS), timeout=60).ID
             api.grpc.KVStub(channel).Put(
@@ -291,14 +303,14 @@ class LeaseKeeper(threading.Thread):
         if self.fault is not None:
             raise RuntimeError("a lease was not kept") from self.fault
         pb = self.api.pb
-        with self.api.channel(self.members[0]) as channel:
+        with self.api.patient(self.members[0]) as channel:
             try:
                 self.api.grpc.LeaseStub(channel).LeaseRevoke(
                     pb.LeaseRevokeRequest(ID=self.lease), timeout=60)
             except grpc.RpcError as error:
                 assert error.code() == grpc.StatusCode.NOT_FOUND, error
         for member in self.members:
-            with self.api.channel(member) as channel:
+            with self.api.patient(member) as channel:
                 answer = next(self.api.grpc.LeaseStub(channel).LeaseKeepAlive(
                     iter([pb.LeaseKeepAliveRequest(ID=self.lease)]), timeout=60))
                 assert answer.TTL == 0, f"{member.name} renews a lease that was revoked"
@@ -397,7 +409,7 @@ def make_seed() -> int:
 def written(api: API, member) -> dict[int, list]:
     """By revision, all events there ever were: what a watch from the beginning tells."""
     pb = api.pb
-    with api.channel(member) as channel:
+    with api.patient(member) as channel:
         current = api.grpc.KVStub(channel).Range(
             pb.RangeRequest(key=b"x"), timeout=60, wait_for_ready=True).header.revision
         events: dict[int, list] = {}

@@ -14,7 +14,7 @@ import time
 import grpc
 import pytest
 
-from cluster_load import (API, CHANNEL_OPTIONS, Load, check_equal_stores, check_linearizable,
+from cluster_load import (API, Load, check_equal_stores, check_linearizable,
                           eventually, leader_among)
 from harness import Cluster, Member, etcdctl
 from test_disk import FULL_DISK_MEBIBYTES, fill, first_segment, frames, patch, refused
@@ -131,7 +131,7 @@ def test_full_disk_of_a(api, tmp_path, role):
             acknowledged = 0
 
             # The log has some space of its own, which must be used up first.
-            with grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as channel:
+            with api.patient(others[0]) as channel:
                 kv = api.grpc.KVStub(channel)
 
                 def write_on():
@@ -150,12 +150,12 @@ def test_full_disk_of_a(api, tmp_path, role):
             load.wait_for_progress("writes without the full one", clients_elsewhere(load, member))
             assert member.process.poll() is None, member.log()
             # It has what it acknowledged, and still says so.
-            with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
+            with api.patient(member) as channel:
                 api.grpc.KVStub(channel).Range(api.pb.RangeRequest(
                     key=b"ballast/0", serializable=True, keys_only=True), timeout=60)
             os.remove(filler)
             eventually("the member can write", lambda: "can be written again" in member.log())
-            with grpc.insecure_channel(new.endpoint, options=CHANNEL_OPTIONS) as channel:
+            with api.patient(new) as channel:
                 count = api.grpc.KVStub(channel).Range(api.pb.RangeRequest(
                     key=b"ballast/", range_end=b"ballast0", count_only=True), timeout=60).count
             assert count >= acknowledged
@@ -173,7 +173,7 @@ def test_hung_disk_of_the_leader(api, tmp_path):
     with ClusterOnDisk("ext4") as cluster:
         member, *others = cluster.members
         with Load(api, cluster.members) as load, \
-                grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as channel:
+                api.patient(others[0]) as channel:
             load.wait_for_progress("the first writes")
             kv, leases = api.grpc.KVStub(channel), api.grpc.LeaseStub(channel)
             for _ in range(5 if LONG else 1):
@@ -231,7 +231,7 @@ def test_flipped_byte_in_the_log(api, tmp_path):
         member, *others = cluster.members
         with Load(api, others) as load:
             load.wait_for_progress("the first writes")
-            with grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as channel:
+            with api.patient(others[0]) as channel:
                 for number in range(200):
                     api.grpc.KVStub(channel).Put(
                         api.pb.PutRequest(key=b"k%d" % number), timeout=60)
@@ -251,13 +251,13 @@ def test_flipped_byte_in_the_log(api, tmp_path):
 
 
 def etcd_put(api, member, key, value=b"v"):
-    with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
+    with api.patient(member) as channel:
         api.grpc.KVStub(channel).Put(api.pb.PutRequest(key=key, value=value), timeout=60)
 
 
 def api_hash(api, member) -> int:
     """HashKV at a revision that all members have."""
-    with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
+    with api.patient(member) as channel:
         return api.grpc.MaintenanceStub(channel).HashKV(
             api.pb.HashKVRequest(revision=2), timeout=60).hash
 
@@ -286,14 +286,14 @@ def test_flipped_byte_in_the_store(api, role):
             patch(store_file(member), place + 5, lambda byte: byte ^ 1)
         member.start()
         (make_leader if role == "leader" else make_follower)(api, cluster, member)
-        with grpc.insecure_channel(member.endpoint, options=CHANNEL_OPTIONS) as channel:
+        with api.patient(member) as channel:
             kv = api.grpc.KVStub(channel)
             read = kv.Range(pb.RangeRequest(key=b"decides", serializable=True), timeout=60)
             assert read.kvs[0].value != secret, "the damage is not there"
             hashes = {api_hash(api, other) for other in cluster.members}
             assert len(hashes) == 2, "HashKV does not tell the stores apart"
             # The others put one thing, the damaged member another.
-            with grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as whole:
+            with api.patient(others[0]) as whole:
                 api.grpc.KVStub(whole).Txn(pb.TxnRequest(
                     compare=[pb.Compare(result=0, target=3, key=b"decides", value=secret)],
                     success=[pb.RequestOp(request_put=pb.PutRequest(key=b"r", value=b"yes"))],
@@ -316,7 +316,7 @@ def test_flipped_byte_in_the_store(api, role):
                 if "differs from the others" in line]
         assert told and "index" in told[0], told
         # The whole members still answer.
-        with grpc.insecure_channel(others[1].endpoint, options=CHANNEL_OPTIONS) as channel:
+        with api.patient(others[1]) as channel:
             assert api.grpc.KVStub(channel).Range(
                 pb.RangeRequest(key=b"r"), timeout=60).kvs[0].value == b"yes"
         reseed(api, cluster, member, others[0])

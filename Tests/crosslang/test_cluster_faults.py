@@ -16,7 +16,7 @@ import time
 import grpc
 import pytest
 
-from cluster_load import (API, CHANNEL_OPTIONS, LeaseKeeper, Load, check_equal_stores,
+from cluster_load import (API, LeaseKeeper, Load, check_equal_stores,
                           check_linearizable, eventually, leader_among, make_seed,
                           run_checker, text_of)
 from harness import Cluster
@@ -105,8 +105,8 @@ def test_paused_leader(api, tmp_path):
             for round_ in range(rounds):
                 paused = leader_among(api, cluster.members)
                 others = [member for member in cluster.members if member is not paused]
-                with grpc.insecure_channel(paused.endpoint, options=CHANNEL_OPTIONS) as old, \
-                        grpc.insecure_channel(others[0].endpoint, options=CHANNEL_OPTIONS) as new:
+                with api.patient(paused) as old, \
+                        api.patient(others[0]) as new:
                     old_kv, new_kv = api.grpc.KVStub(old), api.grpc.KVStub(new)
                     new_kv.Put(pb.PutRequest(key=b"p", value=b"old"), timeout=60)
                     old_kv.Range(pb.RangeRequest(key=b"p"), timeout=60)
@@ -260,7 +260,7 @@ def rolling_restart(api, kind, rounds):
                 client.stopping.set()
             for client in clients:
                 client.join()
-        with api.channel(cluster.members[0]) as channel:
+        with api.patient(cluster.members[0]) as channel:
             kept = api.grpc.KVStub(channel).Range(
                 api.pb.RangeRequest(key=b"rolling/", range_end=b"rolling0"), timeout=60).kvs
         assert {pair.key: int(pair.value) for pair in kept} == {

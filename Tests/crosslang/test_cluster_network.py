@@ -11,7 +11,7 @@ import time
 import grpc
 import pytest
 
-from cluster_load import (API, CHANNEL_OPTIONS, Load, check_equal_stores, check_linearizable,
+from cluster_load import (API, Load, check_equal_stores, check_linearizable,
                           leader_among, make_seed, status)
 from cluster_network import NetworkCluster, why_impossible
 
@@ -63,7 +63,7 @@ def test_leader_cut_off(api, tmp_path, way):
                 leader_among(api, others, but=old)
                 load.wait_for_progress("writes without the old leader", [
                     client for client in load.clients if client.members[client.at] is not old])
-                with grpc.insecure_channel(old.endpoint, options=CHANNEL_OPTIONS) as channel:
+                with api.patient(old) as channel:
                     kv = api.grpc.KVStub(channel)
                     with pytest.raises(grpc.RpcError):
                         kv.Put(api.pb.PutRequest(key=b"cut", value=b"off"), timeout=1)
