@@ -14,7 +14,12 @@ extension Simulation {
   func checkDurable(_ index: UInt64) throws {
     var holders: Set<MemberID> = []
     for node in nodes where node.lives > 0 {
-      if try lastDurableIndex(node) >= index { holders.insert(node.id) }
+      // What a lost disk had nobody can tell; nor does it come back to vote.
+      if node.isLost {
+        holders.insert(node.id)
+      } else if try lastDurableIndex(node) >= index {
+        holders.insert(node.id)
+      }
     }
     let quorums = oracle.votersCommitting(index)
     guard
@@ -48,6 +53,9 @@ extension Simulation {
 
   func checkProgress() throws {
     let missing = memberNodes.filter { !provenNodes.contains($0.number) }
+    guard lostMember == nil else {
+      throw Violation(.progress, "a member whose disks are gone cannot be removed")
+    }
     guard missing.isEmpty else {
       let states = nodes.map { node in
         node.member.map { "m\(node.number) \($0.machine.status)" } ?? "m\(node.number) down"

@@ -35,7 +35,8 @@ extension Simulation {
     }
     // Some of the load is always without a plan.
     clients.append(RandomClient(number: count))
-    if !random.oneIn(3) { clients.append(OperatorClient(number: count + 1)) }
+    hasOperator = !random.oneIn(3)
+    if hasOperator { clients.append(OperatorClient(number: count + 1)) }
     for client in clients { scheduleNext(client) }
     for _ in 0..<1 + random.below(3) {
       let watcher = WatcherClient(self)
@@ -62,7 +63,11 @@ extension Simulation {
 
   private func issue(_ client: SimulatedClient) throws {
     let request = client.next(self)
-    let node = client.target(request, self) ?? nodes[random.below(nodes.count)]
+    // Who is gone for good is asked by nobody.
+    let there = nodes.filter { !$0.isRetired && ($0.lives > 0 || !$0.isJoiner) }
+    guard let node = client.target(request, self) ?? there.randomElement(using: &random) else {
+      return scheduleNext(client)
+    }
     try issue(request, client, to: node)
   }
 
@@ -74,6 +79,7 @@ extension Simulation {
       history.append(TimedOperation(operation, call: now, end: .max))
     }
     call.membershipFloor = acknowledgedMembership
+    if case .membership = request { membershipCalls.append(number) }
     if case .keepAlive(let lease) = request {
       call.isLeaseKnown = oracle.model.leases[lease] != nil
     }
@@ -261,15 +267,21 @@ extension Simulation {
     try renew(number, lease, member)
   }
 
+  /// The time of the lease begins when a quorum is asked: when it answers, another may lead already.
+  /// An answer that took as long as an election is none.
   private func renew(_ number: UInt64, _ lease: Int64, _ member: SimulatedMember) throws {
+    let asked = (clock: member.machine.now, time: now)
     try member.whenLinearizable { [unowned self, unowned member] in
-      switch member.machine.leases.renew(LeaseID(lease), now: member.machine.now) {
+      guard member.machine.now - asked.clock < SimulatedMember.electionNanoseconds else {
+        return reply(number, .refused)
+      }
+      switch member.machine.leases.renew(LeaseID(lease), now: asked.clock) {
       case .renewed(let seconds):
         if let call = calls[number], !call.isLeaseKnown, oracle.model.leases[lease] == nil {
           throw Violation(.lease, "lease \(lease) is renewed and was revoked before")
         }
         note("renews", member.node, UInt64(lease), UInt64(seconds))
-        oracle.promise(lease, seconds: seconds)
+        oracle.promise(lease, seconds: seconds, from: asked.time)
         reply(number, .renewed(seconds))
       case .unknown: reply(number, .renewed(0))
       case .notPrimary, .needsCheckpoint: reply(number, .refused)

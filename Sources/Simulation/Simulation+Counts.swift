@@ -23,6 +23,7 @@ extension Simulation {
     package var refusedSnapshots = 0
     package var memberChanges = 0
     package var retired = 0
+    package var lostDisks = 0
 
     package init() {}
 
@@ -49,6 +50,7 @@ extension Simulation {
       refusedSnapshots += other.refusedSnapshots
       memberChanges += other.memberChanges
       retired += other.retired
+      lostDisks += other.lostDisks
     }
   }
 }

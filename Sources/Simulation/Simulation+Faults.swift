@@ -26,7 +26,7 @@ extension Simulation {
 
   private func injectFault() throws {
     count { $0.faults += 1 }
-    switch random.below(18) {
+    switch random.below(19) {
     case 0, 1: crash(somebody)
     case 2: if let leader { crash(leader) }
     case 3: for node in nodes where random.oneIn(2) { crash(node) }
@@ -42,6 +42,7 @@ extension Simulation {
     case 14: flipBit(somebody)
     case 15: try transferLeadership()
     case 16: disturbElection()
+    case 17: loseDisks(of: somebody)
     default: network.heal()
     }
   }

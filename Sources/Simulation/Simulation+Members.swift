@@ -137,7 +137,8 @@ extension Simulation {
       from,
       message.term.rawValue,
       message.index.rawValue,
-      to: to
+      to: to,
+      isWorthKeeping: message.kind != .heartbeat && message.kind != .heartbeatResp
     )
     let delays = network.delays(from: from.number, to: to.number, &random)
     if delays.isEmpty { count { $0.lostMessages += 1 } }

@@ -5,10 +5,33 @@ import Replica
 
 // Machines that join and leave.
 extension Simulation {
-  /// The machines whose members are in the cluster, by the newest applied entry.
+  /// The machines whose members are in the cluster, by the newest applied entry, and that can work.
   var memberNodes: [SimulatedNode] {
     let members = oracle.membership.members
-    return nodes.filter { node in members.contains { $0.id == node.id } }
+    return nodes.filter { node in !node.isLost && members.contains { $0.id == node.id } }
+  }
+
+  /// The member of the cluster whose machine is lost.
+  var lostMember: MemberID? {
+    nodes.first { $0.isLost && oracle.membership[$0.id] != nil }?.id
+  }
+
+  /// Fewer voters than this do not lose a machine: a removal may be under way as well.
+  private static let votersToLoseOneMin = 4
+
+  /// A voter's disks are gone for good. What Raft survives is one at a time, and only while it is sure
+  /// that nobody else is being removed.
+  func loseDisks(of node: SimulatedNode) {
+    guard hasOperator, lostMember == nil,
+      oracle.membership.voters.count >= Self.votersToLoseOneMin,
+      oracle.membership.voters.contains(node.id),
+      membershipCalls.allSatisfy(oracle.isDecided)
+    else { return }
+    note("loses its disks", node)
+    count { $0.lostDisks += 1 }
+    node.isLost = true
+    node.isRetired = true
+    end(node, isPowerLost: true)
   }
 
   /// A machine for a member that is going to be added.

@@ -28,6 +28,9 @@ package final class Simulation {
   let refusesRemoved: Bool
   /// How many of the oracle's memberships were looked at.
   var membershipsSeen = 1
+  /// Whether somebody changes the membership, and what was asked so far.
+  var hasOperator = false
+  var membershipCalls: [UInt64] = []
   /// The newest change of the membership that a client knows of.
   var acknowledgedMembership: UInt64 = 0
   var nodes: [SimulatedNode] = []
@@ -111,7 +114,8 @@ package final class Simulation {
       try run(until: healTime)
       try heal()
       try run(until: now + Self.progressNanosecondsMax) {
-        self.memberNodes.allSatisfy { self.provenNodes.contains($0.number) }
+        self.lostMember == nil
+          && self.memberNodes.allSatisfy { self.provenNodes.contains($0.number) }
       }
       try checkProgress()
       clients.removeAll()
@@ -167,7 +171,8 @@ package final class Simulation {
     _ node: SimulatedNode?,
     _ first: UInt64 = 0,
     _ second: UInt64 = 0,
-    to target: SimulatedNode? = nil
+    to target: SimulatedNode? = nil,
+    isWorthKeeping: Bool = true
   ) {
     trace.note(
       .init(
@@ -176,7 +181,8 @@ package final class Simulation {
         target: target?.number,
         kind: kind,
         first: first,
-        second: second
+        second: second,
+        isWorthKeeping: isWorthKeeping
       )
     )
   }

@@ -20,7 +20,8 @@ extension Oracle {
     memberships[place(at: index)].model
   }
 
-  private func place(at index: UInt64) -> Int {
+  /// Which of the memberships that is.
+  func place(at index: UInt64) -> Int {
     memberships.lastIndex { $0.index <= index } ?? 0
   }
 

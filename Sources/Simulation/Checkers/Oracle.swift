@@ -91,6 +91,9 @@ final class Oracle {
     refused.insert(call)
   }
 
+  /// Whether a call is known to be done, or known never to be.
+  func isDecided(_ call: UInt64) -> Bool { outcomes[call] != nil || refused.contains(call) }
+
   /// A member is about to apply an entry.
   func note(_ entry: Entry) {
     guard failure == nil else { return }
@@ -175,12 +178,12 @@ final class Oracle {
     newestFence = token
   }
 
-  /// A renewal of a lease that said OK, for `seconds` from now.
-  func promise(_ lease: Int64, seconds: Int64) {
+  /// A renewal of a lease that said OK, for `seconds` from `start`.
+  func promise(_ lease: Int64, seconds: Int64, from start: UInt64) {
     let span = UInt64(seconds) * 1_000_000_000
     let sure = span - span / 1000 * skewPerMilleMax
-    let granted = promises[lease]?.granted ?? now
-    promises[lease] = (max(promises[lease]?.until ?? 0, now + sure), granted)
+    let granted = promises[lease]?.granted ?? start
+    promises[lease] = (max(promises[lease]?.until ?? 0, start + sure), granted)
   }
 
   private func apply(
@@ -262,7 +265,7 @@ final class Oracle {
       }
       if case .message = outcome {
         promises[grant.id] = nil
-        promise(grant.id, seconds: grant.ttl)
+        promise(grant.id, seconds: grant.ttl, from: now)
       }
       return outcome
     }

@@ -13,6 +13,11 @@ final class OperatorClient: SimulatedClient {
   override var pauseMillisecondsMax: Int { 2500 }
 
   override func next(_ simulation: Simulation) -> ClientRequest {
+    if let lost = simulation.lostMember {
+      // Nothing else before it is replaced.
+      return simulation.oracle.membership.allowsRemoving(lost)
+        ? .membership(MembershipChange(.remove, lost)) : .memberList
+    }
     guard simulation.isFaulty, !simulation.random.oneIn(4),
       let change = change(simulation.oracle.membership, simulation)
     else { return .memberList }

@@ -50,7 +50,7 @@ final class WatcherClient {
   /// Looks whether the connection stands, and makes a new one otherwise. Now and then it asks for
   /// progress, or leaves a member that works.
   func step() throws {
-    if let member, member.isAlive {
+    if let member, member.isAlive, !isForsaken(member) {
       if simulation.random.oneIn(12) {
         disconnect()
       } else if simulation.random.oneIn(3) {
@@ -61,8 +61,14 @@ final class WatcherClient {
       }
     }
     disconnect()
-    guard let chosen = simulation.randomMember() else { return }
+    guard let chosen = simulation.randomMember(), !isForsaken(chosen) else { return }
     try connect(to: chosen)
+  }
+
+  /// A member that was removed and does not know it hears of nothing any more. In the end everybody
+  /// has left it.
+  private func isForsaken(_ member: SimulatedMember) -> Bool {
+    !simulation.isFaulty && simulation.oracle.membership[member.node.id] == nil
   }
 
   func connect(to chosen: SimulatedMember) throws {

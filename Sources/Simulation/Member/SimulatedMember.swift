@@ -63,6 +63,8 @@ final class SimulatedMember {
   var reads: [UInt64: () throws -> Void] = [:]
   private var nextContext: UInt64 = 1
   private var revisionMax: Int64 = 0
+  /// What was last found to be as the oracle has it.
+  private var checkedMembers = (place: -1, version: -1, state: ConfState())
 
   /// Opens the machine's files as `OpenedMember` does. `origin` is what a machine without data
   /// starts from. Throws `Removed` when the data says that the member was removed.
@@ -139,6 +141,10 @@ final class SimulatedMember {
     return origin
   }
 
+  /// As long as an election takes.
+  static let electionNanoseconds =
+    UInt64(RaftConfiguration(id: .none).electionTimeoutTicks) * Simulation.tickNanoseconds
+
   private static func configuration(
     _ simulation: Simulation,
     _ node: SimulatedNode,
@@ -155,8 +161,7 @@ final class SimulatedMember {
     configuration.storageBacklogBytesMax = 6 << 10
     configuration.unappliedBytesMax = 16 << 10
     configuration.unstoredLeasesMax = 6
-    configuration.leaseExtensionNanoseconds =
-      UInt64(configuration.raft.electionTimeoutTicks) * Simulation.tickNanoseconds
+    configuration.leaseExtensionNanoseconds = electionNanoseconds
     configuration.ticksPerSecond = Int(1_000_000_000 / Simulation.tickNanoseconds)
     configuration.catchUpEntriesMax = simulation.catchUpEntriesMax
     configuration.snapshotHoldBytesMax = 32 << 10
@@ -292,8 +297,18 @@ final class SimulatedMember {
     // Somebody who joins has been told who is there, and knows it when its snapshot has come.
     guard status.applied > .zero || !node.isJoiner else { return }
     try oracle.check(machine.stateHash, of: node.name)
-    let membership = oracle.membership(at: applied)
+    try checkMembers(at: applied)
+  }
+
+  private func checkMembers(at applied: UInt64) throws {
+    let place = simulation.oracle.place(at: applied)
+    let version = machine.membersVersion
     let state = machine.confState
+    guard
+      checkedMembers.place != place || checkedMembers.version != version
+        || checkedMembers.state != state
+    else { return }
+    let membership = simulation.oracle.memberships[place].model
     guard membership.matches(machine.members), membership.voters == state.voters,
       membership.learners == state.learners, state.votersOutgoing.isEmpty
     else {
@@ -302,6 +317,7 @@ final class SimulatedMember {
         "m\(node.number) at \(applied) takes \(state.voters) and \(state.learners) for the members"
       )
     }
+    checkedMembers = (place, version, state)
   }
 
   /// How long a removed member stays for others to hear of it, as in a real one.

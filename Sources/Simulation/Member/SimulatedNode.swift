@@ -19,6 +19,8 @@ final class SimulatedNode {
   var isCalled = false
   /// The member was removed, and stopped for good.
   var isRetired = false
+  /// Its disks are gone, and it will not be back: somebody has to remove the member.
+  var isLost = false
   /// How many snapshots the life at hand received.
   var receivedCount = 0
 

@@ -9,11 +9,8 @@ package struct Trace {
     var kind: StaticString
     var first: UInt64
     var second: UInt64
-  }
-
-  /// Signs of life are not kept: they would crowd the rest out.
-  private static func isWorthKeeping(_ event: Event) -> Bool {
-    event.target == nil || !"\(event.kind)".hasPrefix("heartbeat")
+    /// Signs of life are not: they would crowd the rest out.
+    var isWorthKeeping = true
   }
 
   /// How many events are kept.
@@ -32,7 +29,7 @@ package struct Trace {
     mix(event.first)
     mix(event.second)
     count += 1
-    guard Self.isWorthKeeping(event) else { return }
+    guard event.isWorthKeeping else { return }
     if recent.count < Self.eventsMax {
       recent.append(event)
     } else {
