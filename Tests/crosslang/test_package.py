@@ -2,6 +2,7 @@
 runs it, and removed."""
 
 import configparser
+import os
 import pathlib
 import re
 import subprocess
@@ -156,6 +157,7 @@ ls -d /var/lib/martlet/data
 """
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may install packages and make users")
 def test_installed_it_runs_as_its_unit_says(package, root, tmp_path):
     settings = unit(root)
     assert settings["User"] == settings["Group"] == ["martlet"]
