@@ -180,6 +180,15 @@ def known_flags() -> frozenset[str]:
     return frozenset(flags)
 
 
+def test_variables_are_flags():
+    """The settings of a unit are variables, each named as its flag."""
+    for page in PAGES:
+        for block in blocks(page):
+            for name in re.findall(r"^ETCD_[A-Z_]+(?==)", block.text, re.M):
+                flag = "--" + name.removeprefix("ETCD_").lower().replace("_", "-")
+                assert flag in known_flags(), f"{block.place}: {name}"
+
+
 @by_page
 def test_every_flag_exists(page):
     """In the prose and in what is not run; what is run proves its own flags."""
