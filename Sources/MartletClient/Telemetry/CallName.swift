@@ -1,21 +1,32 @@
-/// A method of the API, as traces and metrics show it: `etcdserverpb.KV/Put`.
+/// A method of the API, as traces and metrics show it: `etcdserverpb.KV/Put`. Costs nothing until it is
+/// looked at.
 struct CallName: Hashable, Sendable, ExpressibleByStringLiteral {
-  let service: String
-  let method: String
-
-  var text: String { "\(service)/\(method)" }
+  private let literal: StaticString
 
   /// `literal`: the service without its package, and the method: `KV/Put`.
   init(stringLiteral literal: StaticString) {
-    let parts = "\(literal)".split(separator: "/").map(String.init)
-    precondition(parts.count == 2, "\(literal) is no method")
-    let package =
-      switch parts[0] {
-      case "Lock": "v3lockpb"
-      case "Election": "v3electionpb"
-      default: "etcdserverpb"
-      }
-    service = "\(package).\(parts[0])"
-    method = parts[1]
+    self.literal = literal
+  }
+
+  var text: String { "\(package).\(literal)" }
+  var service: String { "\(package).\(parts.first ?? "")" }
+  var method: String { parts.last ?? "" }
+
+  private var parts: [String] { "\(literal)".split(separator: "/").map(String.init) }
+
+  private var package: String {
+    switch parts.first {
+    case "Lock": "v3lockpb"
+    case "Election": "v3electionpb"
+    default: "etcdserverpb"
+    }
+  }
+
+  static func == (left: CallName, right: CallName) -> Bool {
+    "\(left.literal)" == "\(right.literal)"
+  }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine("\(literal)")
   }
 }

@@ -32,6 +32,33 @@ package struct CallOptions: Sendable {
   }
 }
 
+extension CallOptions {
+  /// The part of a timeout by which the server may think that there is more time: the client's own
+  /// clock ends the call. Calls that are made with the same deadline one after the other have the same
+  /// headers then, which are prepared and indexed by the peers once.
+  private static let timeoutParts: Int64 = 64
+
+  /// With the timeout rounded up to its coarse form.
+  var withCoarseTimeout: CallOptions {
+    guard let nanoseconds = timeout?.nanoseconds, nanoseconds > Self.timeoutParts else {
+      return self
+    }
+    // The step is a power of two, so that near times fall on the same.
+    let step = Int64(1) << (63 - (nanoseconds / Self.timeoutParts).leadingZeroBitCount)
+    let (sum, overflow) = nanoseconds.addingReportingOverflow(step - 1)
+    guard !overflow else { return self }
+    var copy = self
+    copy.timeout = .nanoseconds(sum / step * step)
+    return copy
+  }
+
+  func isSame(as other: CallOptions) -> Bool {
+    timeout == other.timeout && compressesRequests == other.compressesRequests
+      && metadata.count == other.metadata.count
+      && zip(metadata, other.metadata).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+  }
+}
+
 /// How a call failed.
 package struct RPCError: Error, Sendable, CustomStringConvertible {
   package let status: RPCStatus

@@ -20,6 +20,8 @@ final class ClientCore: @unchecked Sendable {
   /// All open connections: the ready one, and those that only finish their calls.
   private var links: [ObjectIdentifier: ClientLink] = [:]
   private var plainHeaders: [MethodPath: HeaderBlock] = [:]
+  /// Of each method's latest call with options.
+  private var latestHeaders: [MethodPath: (options: CallOptions, block: HeaderBlock)] = [:]
   private var closed: EventLoopPromise<Void>?
 
   init(target: ClientTarget, eventLoop: any EventLoop, configuration: RPCClientConfiguration) {
@@ -60,13 +62,15 @@ final class ClientCore: @unchecked Sendable {
     let isPlain =
       options.timeout == nil && options.metadata.isEmpty && !options.compressesRequests
     if isPlain, let block = plainHeaders[path] { return block }
+    let sent = options.withCoarseTimeout
+    if let latest = latestHeaders[path], latest.options.isSame(as: sent) { return latest.block }
     let block = RequestHeaders.block(
       path: path.path,
       authority: configuration.authority ?? target.defaultAuthority,
       isSecure: configuration.isSecure,
-      options: options
+      options: sent
     )
-    if isPlain { plainHeaders[path] = block }
+    if isPlain { plainHeaders[path] = block } else { latestHeaders[path] = (sent, block) }
     return block
   }
 
