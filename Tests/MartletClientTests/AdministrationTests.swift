@@ -3,7 +3,7 @@ import MartletServer
 import Testing
 
 @Suite struct AdministrationTests {
-  @Test(arguments: ServerKind.available)
+  @Test(arguments: ServerKind.single)
   func membersAndMaintenance(server: ServerKind) async throws {
     try await server.withClient { client in
       try await client.kv.put("a", "1")
