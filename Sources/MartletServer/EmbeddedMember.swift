@@ -130,7 +130,11 @@ public final class EmbeddedMember: Sendable {
     tokens: TokenProvider,
     logger: Logger
   ) async throws -> MemberRuntime {
-    let directory = try DataDirectory(path: resolved.dataDirectoryPath)
+    let logPath = resolved.source.logDirectory
+    let directory = try DataDirectory(
+      path: resolved.dataDirectoryPath,
+      logPath: logPath.isEmpty ? nil : logPath
+    )
     do {
       // A certificate that is made here is kept in the directory, which is ours from here on.
       let peerTLS = try resolved.makePeerTLS(logger: logger)

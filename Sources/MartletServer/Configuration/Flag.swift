@@ -23,6 +23,8 @@ package struct Flag: Sendable {
     case list(Slot<[String]>?)
     /// A bool that sets a feature gate.
     case gate(String)
+    /// Comma-separated feature gates; they come after those of older flags.
+    case gates
     /// Read before all others: the configuration file, help, version.
     case command
   }
@@ -144,6 +146,8 @@ extension Flag {
       try applyDuration(text, slot, &configuration, allowsNanoseconds)
     case .list(let slot):
       if let slot { configuration[keyPath: slot] = Self.items(text) }
+    case .gates:
+      configuration.featureGates += Self.items(text)
     case .command: break
     }
   }

@@ -102,10 +102,15 @@ extension FlagTable {
       .tracing,
       "Makes spans of calls, in a program that embeds a member and has bootstrapped a tracer."
     ),
-    trace("distributed-tracing-address", .text(nil), "localhost:4317", "Where traces go."),
-    trace("distributed-tracing-service-name", .text(nil), "etcd", "Service name in traces."),
-    trace("distributed-tracing-instance-id", .text(nil), "", "Instance in traces."),
-    trace("distributed-tracing-sampling-rate", .integer(nil), "0", "Traces per million requests."),
+    trace(
+      "distributed-tracing-address",
+      .text(nil),
+      "localhost:4317",
+      "Traces go where the program sends them."
+    ),
+    trace("distributed-tracing-service-name", .text(nil), "etcd", "The program names its service."),
+    trace("distributed-tracing-instance-id", .text(nil), "", "The program names its instance."),
+    trace("distributed-tracing-sampling-rate", .integer(nil), "0", "The program's tracer chooses."),
   ]
 
   private static func trace(
@@ -119,15 +124,20 @@ extension FlagTable {
 
   static let tuning: [Flag] = [
     tune("max-wals", .integer(nil), "5", "Log files to keep; the log here keeps what it needs."),
-    tune("memory-mlock", .bool(nil), "false", "Locks the store's pages in memory."),
+    tune(
+      "memory-mlock",
+      .bool(nil),
+      "false",
+      "Which pages stay in memory is the system's part here."
+    ),
     tune(
       "backend-bbolt-freelist-type",
       .choice(["map", "array"], nil),
       "map",
       "How bbolt keeps its free list; the store here is another."
     ),
-    tune("backend-batch-interval", .duration(nil), "", "Longest time between store commits."),
-    tune("backend-batch-limit", .integer(nil), "0", "Most operations between store commits."),
+    tune("backend-batch-interval", .duration(nil), "", "The store is written by its size here."),
+    tune("backend-batch-limit", .integer(nil), "0", "The store is written by its size here."),
     Flag(
       "raft-read-timeout",
       .duration(\.raftReadTimeout),
@@ -142,15 +152,20 @@ extension FlagTable {
       .tuning,
       "How long a member that this one has connected to may leave a ping unanswered."
     ),
-    tune("compaction-batch-limit", .integer(nil), "1000", "Revisions compacted in one go."),
-    tune("compaction-sleep-interval", .duration(nil), "10ms", "Pause between two of those."),
+    tune(
+      "compaction-batch-limit",
+      .integer(nil),
+      "1000",
+      "Compaction paces itself beside traffic."
+    ),
+    tune("compaction-sleep-interval", .duration(nil), "10ms", "Compaction paces itself."),
     tune(
       "bootstrap-defrag-threshold-megabytes",
       .integer(nil),
       "0",
-      "Defragments at start when this much would be won; 0 never does."
+      "Space is given back to the file system while the member runs."
     ),
-    tune("downgrade-check-time", .duration(nil), "5s", "Time between looks for a downgrade."),
+    tune("downgrade-check-time", .duration(nil), "5s", "Members ask each other every 4 s."),
   ]
 
   private static func tune(

@@ -40,11 +40,10 @@ package enum FlagTable {
       ),
       Flag(
         "wal-dir",
-        .text(nil),
+        .text(\.logDirectory),
         "",
         .member,
-        .acceptedWithoutEffect,
-        "A directory of its own for the log."
+        "A directory of its own for the log, which must stay the same. Empty: in --data-dir."
       ),
       Flag(
         "snapshot-count",
@@ -184,7 +183,7 @@ package enum FlagTable {
       ),
       Flag(
         "feature-gates",
-        .list(\.featureGates),
+        .gates,
         "",
         .member,
         "Name=true or Name=false, several with commas. InitialCorruptCheck: a member compares its "

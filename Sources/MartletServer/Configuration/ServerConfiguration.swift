@@ -9,6 +9,8 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var name = "default"
   /// Where the member keeps its data. Empty: `<name>.etcd` in the working directory.
   public var dataDirectory = ""
+  /// Where the log is kept, e.g. on a disk of its own. Empty: with the other data. Must stay the same.
+  public var logDirectory = ""
   /// No flag: only tests have reasons to change these.
   package var limits = OverloadLimits()
   /// Applied entries after which the store is flushed at the latest, and the log released behind it;

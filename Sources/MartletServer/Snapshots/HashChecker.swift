@@ -43,10 +43,27 @@ final class HashChecker: Sendable {
   /// `StartError` when it differs from what a majority has, or, without one, from the leader's.
   func checkBeforeServing() async throws {
     let round = HashRound(member: member)
-    guard let found = await round.difference(timeout: Self.callTimeout) else {
-      member.logger.info("no difference to other members' data is known")
-      return
+    var result = HashRound.Finding.unknown
+    for _ in 0..<Self.initialTriesMax {
+      result = await round.finding(timeout: Self.callTimeout)
+      guard case .unknown = result else { break }
+      // This member has not come as far as the others yet, or they do not answer.
+      try? await Task.sleep(for: Self.initialPause)
     }
+    switch result {
+    case .unknown:
+      member.logger.warning("this member's data could not be compared with any other's")
+    case .equal:
+      member.logger.info("this member's data is as another's")
+    case .difference(let found):
+      try judge(found)
+    }
+  }
+
+  private static let initialTriesMax = 100
+  private static let initialPause = Duration.milliseconds(50)
+
+  private func judge(_ found: HashRound.Difference) throws(StartError) {
     let hashes = found.hashes.map { "\($0.member)=\(String($0.hash, radix: 16))" }
     guard found.verdict.suspects.contains(member.memberID) else {
       member.logger.error(
@@ -118,24 +135,42 @@ private struct HashRound {
     }
   }
 
-  /// The first difference between this member and the others, if one is known now.
-  func difference(
-    timeout: Duration
-  ) async -> (index: LogIndex, verdict: HashComparison, hashes: [(member: MemberID, hash: UInt64)])?
-  {
+  /// What all that answer had at an index where two differ.
+  struct Difference {
+    var index: LogIndex
+    var verdict: HashComparison
+    var hashes: [(member: MemberID, hash: UInt64)]
+  }
+
+  enum Finding {
+    /// Nothing could be compared.
+    case unknown
+    /// With at least one other.
+    case equal
+    case difference(Difference)
+  }
+
+  /// Whether this member and the others differ, as far as that can be said now.
+  func finding(timeout: Duration) async -> Finding {
     let others = member.status.memberList.members.map(\.id).filter { $0 != member.memberID }
+    var finding = others.isEmpty ? Finding.equal : .unknown
     for other in others {
-      guard let comparison = await compare(other, timeout), comparison.own != comparison.theirs,
-        let hashes = await hashes(at: comparison.index, of: others, timeout)
-      else { continue }
+      guard let comparison = await compare(other, timeout) else { continue }
+      guard comparison.own != comparison.theirs else {
+        finding = .equal
+        continue
+      }
+      guard let hashes = await hashes(at: comparison.index, of: others, timeout) else { continue }
       let verdict = HashComparison(
         hashes,
         leader: member.status.current.leader,
         memberCount: others.count + 1
       )
-      return (comparison.index, verdict, hashes)
+      return .difference(
+        Difference(index: comparison.index, verdict: verdict, hashes: hashes)
+      )
     }
-    return nil
+    return finding
   }
 
   /// What all members that know it had at an index; nil when this one does not know its own any more.

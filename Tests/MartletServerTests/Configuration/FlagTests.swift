@@ -213,7 +213,7 @@ struct CommandLineTests {
     for line in lines where !line.contains("log-rotation-config-json") {
       #expect(line.count <= 100, "\(line)")
     }
-    #expect(lines.contains("  --wal-dir *  ''"), "marked as without effect")
+    #expect(lines.contains("  --max-wals *  '5'"), "marked as without effect")
   }
 
   @Test("the nearest name")
