@@ -38,13 +38,15 @@ public final class Client: Sendable {
 
   deinit {
     syncTask.withLock { $0?.cancel() }
+    caller.pauses.end()
     let endpoints = caller.endpoints
     guard !endpoints.isClosed else { return }
     Task { await endpoints.close() }
   }
 
   /// Ends all calls, watches and lease renewals with code `closed`, and closes all connections.
-  /// Returns when nothing is left. Leases that are held are not revoked: they run out.
+  /// Returns when nothing is left. Leases that are held are not revoked: they run out,
+  /// and their closures are cancelled.
   public func close() async {
     let task = syncTask.withLock { task in
       defer { task = nil }
@@ -52,6 +54,7 @@ public final class Client: Sendable {
     }
     task?.cancel()
     await caller.endpoints.close()
+    caller.pauses.end()
     await task?.value
   }
 

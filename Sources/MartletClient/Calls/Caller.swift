@@ -8,6 +8,7 @@ final class Caller: Sendable {
   let endpoints: EndpointSet
   let configuration: ClientConfiguration
   let telemetry: Telemetry
+  let pauses = Pauses()
   private let tokens: TokenKeeper?
   private var logger: Logger { configuration.logger }
 

@@ -48,7 +48,11 @@ public final class HeldLease: Sendable {
     let clock = ContinuousClock()
     while !isLost {
       let pause = min(ttl / Self.renewalsPerTTL, timeLeft)
-      guard (try? await clock.sleep(for: pause)) != nil else { return }
+      guard await leases.scope.caller.pauses.pause(for: pause) else {
+        if Task.isCancelled { return }
+        // The client is closed: nobody renews the lease any more.
+        break
+      }
       let start = clock.now
       do throws(ClientError) {
         let left = timeLeft
