@@ -59,6 +59,8 @@ package enum ProxyCommand: Sendable {
       "identify secure connections to the proxy using this TLS certificate file"
     ),
     .init("key-file", .text, "identify secure connections to the proxy using this TLS key file"),
+    .init("auto-tls", .bool, "proxy TLS using generated certificates"),
+    .init("data-dir", .text, "default.proxy", "Data directory for generated certificates"),
     .init(
       "trusted-ca-file",
       .text,
@@ -155,19 +157,19 @@ package enum ProxyCommand: Sendable {
       "specify TTL, in seconds, when registering proxy endpoints"
     ),
     .init("namespace", .text, "string to prefix to all keys for namespacing requests"),
+    .init(
+      "experimental-serializable-ordering",
+      .bool,
+      "Ensure serializable reads have monotonically increasing store revisions across endpoints."
+    ),
     .init("debug", .bool, "Enable debug-level logging for grpc-proxy."),
   ]
 
   /// Flags of etcd's that are refused, so that nobody relies on what is not there.
-  static let missing = [
-    "experimental-leasing-prefix", "experimental-serializable-ordering", "auto-tls", "enable-pprof",
-  ]
+  static let missing = ["experimental-leasing-prefix", "enable-pprof"]
 
   private static let missingFlags: [CommandFlags.Flag] = [
     .init("experimental-leasing-prefix", .text, "not built"),
-    .init("experimental-serializable-ordering", .bool, "not built"),
-    .init("auto-tls", .bool, "not built"),
     .init("enable-pprof", .bool, "not built"),
-    .init("data-dir", .text, "default.proxy", "without effect: a proxy keeps no data"),
   ]
 }

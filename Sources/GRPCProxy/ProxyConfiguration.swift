@@ -13,6 +13,9 @@ package struct ProxyConfiguration: Sendable {
   /// The longest message to a server and from one.
   package var sendBytesMax = 1_572_864
   package var receiveBytesMax = Int(Int32.max)
+  /// A serializable read is not answered with an older revision than one before: another server is
+  /// asked. Answers are not kept then.
+  package var ordersSerializableReads = false
   /// The most answers to serializable reads that are kept, and their bytes together.
   package var cacheEntriesMax = 2048
   package var cacheBytesMax = 64 << 20

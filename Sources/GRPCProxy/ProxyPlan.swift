@@ -20,6 +20,8 @@ package struct ProxyPlan: Sendable {
   let upstreamTLS: ClientTLSSettings
   /// Nil: connections to the proxy are not encrypted.
   let listenTLS: TLSSettings?
+  /// Where the proxy keeps a certificate that it makes for itself; nil: it makes none.
+  let automaticTLSFolder: String?
   /// More is written to the log.
   package let isDebug: Bool
 
@@ -47,6 +49,8 @@ package struct ProxyPlan: Sendable {
     upstreamTLS.skipsVerification = values.bool("insecure-skip-tls-verify")
     self.upstreamTLS = upstreamTLS
     listenTLS = try Self.listenTLS(values)
+    let isAutomatic = values.bool("auto-tls") && listenTLS == nil
+    automaticTLSFolder = isAutomatic ? values.text("data-dir") + "/fixtures/proxy" : nil
     isDebug = values.bool("debug")
   }
 
@@ -76,6 +80,7 @@ package struct ProxyPlan: Sendable {
       UInt32(clamping: values.integer("max-concurrent-streams")),
       configuration.concurrentStreamsMax
     )
+    configuration.ordersSerializableReads = values.bool("experimental-serializable-ordering")
     configuration.keepaliveMinTime = try time(values, "grpc-keepalive-min-time")
     configuration.keepaliveInterval = try time(values, "grpc-keepalive-interval")
     configuration.keepaliveTimeout = try time(values, "grpc-keepalive-timeout")
@@ -212,8 +217,20 @@ extension ProxyPlan {
     }
   }
 
+  private func makeAutomaticTLS() throws -> TLSSettings? {
+    guard let automaticTLSFolder, case .host(let host, _) = listen else { return nil }
+    let files = try SelfSignedCertificate.ensure(
+      in: automaticTLSFolder,
+      hosts: [host],
+      validityYears: Self.automaticValidityYears
+    )
+    return TLSSettings(certificateFile: files.certificate, keyFile: files.key)
+  }
+
+  private static let automaticValidityYears = 1
+
   private func makeListenSetup(_ logger: Logger) throws -> RPCServer.ChannelSetup? {
-    guard let listenTLS else { return nil }
+    guard let listenTLS = try listenTLS ?? makeAutomaticTLS() else { return nil }
     let tls = try ServerTLS(listenTLS, logger: logger)
     return { channel in
       try tls.install(on: channel) { PeerIdentity(commonName: $0) }

@@ -16,6 +16,8 @@ from harness import free_port
 from semantics import CALL_SECONDS, CHANNEL_OPTIONS, STREAM_SECONDS, Server, Waiting, wait_until
 from sidecars import command_of, proxy
 from test_etcdctl_services import Running, environment
+from test_etcdctl_tls import SecureServer
+from test_tls import Files
 
 
 class Through:
@@ -153,8 +155,7 @@ def test_errors_are_etcds(flags):
 
 @pytest.mark.parametrize("flags, text", [
     (["--experimental-leasing-prefix=l"], "--experimental-leasing-prefix is not built"),
-    (["--experimental-serializable-ordering"], "--experimental-serializable-ordering is not built"),
-    (["--auto-tls"], "--auto-tls is not built"),
+    (["--enable-pprof"], "--enable-pprof is not built"),
     (["--endpoints="], "no endpoints found"),
     (["--resolver-prefix=p"], "invalid resolver-ttl 0"),
     (["--cert-file=/nowhere"], "--cert-file and --key-file are needed together"),
@@ -548,6 +549,31 @@ def test_serializable_reads_are_kept_until_a_write(server, through, plain):
     assert metric(plain, "cache_keys_total") > 0
 
 
+def test_serializable_reads_never_go_back_when_asked_not_to(stubs):
+    """Two servers that know nothing of each other stand for a member and one that lags."""
+    with Server("martlet") as ahead, Server("martlet") as behind, \
+            proxy(ahead.endpoint, behind.endpoint,
+                  flags=["--experimental-serializable-ordering"]) as sidecar, \
+            Through(sidecar) as client:
+        for number in range(5):
+            ahead.put(b"k", b"%d" % number)
+        read = lambda: client.get(b"k", serializable=True)
+        assert read().kvs[0].value == b"4"
+        ahead.kill()
+        with pytest.raises(grpc.RpcError) as refused:
+            # The call that the lost connection takes with it may fail by itself.
+            for _ in range(3):
+                try:
+                    read()
+                except grpc.RpcError as error:
+                    if error.code() != grpc.StatusCode.UNAVAILABLE:
+                        raise
+        assert "no cluster members have a revision higher" in refused.value.details()
+        assert client.get(b"k").count == 0, "what is not serializable is answered"
+        ahead.start()
+        assert read().kvs[0].value == b"4"
+
+
 # Who is who
 
 
@@ -629,6 +655,31 @@ def test_health_and_an_address_for_metrics(server):
         assert json.loads(unhealthy.value.read())["health"] == "false"
         done = ctl(sidecar.endpoint, "--command-timeout=2s", "get", "a", check=False)
         assert done.returncode == 1
+
+
+def test_tls_on_both_sides(stubs, tmp_path):
+    files = Files(tmp_path)
+    identity = [f"--cacert={files.ca.certificate}", f"--cert={files.alice[0]}",
+                f"--key={files.alice[1]}"]
+    listening = [f"--cert-file={files.server[0]}", f"--key-file={files.server[1]}",
+                 f"--trusted-ca-file={files.ca.certificate}"]
+    with SecureServer("martlet", files, "mutual") as own:
+        with proxy(own.endpoint, flags=[*identity, *listening]) as sidecar:
+            endpoint = f"https://{sidecar.endpoint}"
+            assert ctl(endpoint, *identity, "put", "a", "b").stdout == "OK\n"
+            assert ctl(endpoint, *identity, "get", "a").stdout == "a\nb\n"
+            for flags in ([], identity[:1]):
+                done = ctl(endpoint, *flags, "--command-timeout=2s", "get", "a", check=False)
+                assert done.returncode == 1, "without a certificate"
+        with proxy(own.endpoint, flags=[*identity, "--auto-tls", f"--data-dir={tmp_path}/auto"]
+                   ) as sidecar:
+            endpoint = f"https://{sidecar.endpoint}"
+            assert ctl(endpoint, "--insecure-skip-tls-verify", "--insecure-transport=false",
+                       "get", "a").stdout == "a\nb\n"
+        # A server whose certificate nobody vouches for.
+        with proxy(own.endpoint, flags=identity[1:]) as sidecar:
+            done = ctl(sidecar.endpoint, "--command-timeout=2s", "get", "a", check=False)
+            assert done.returncode == 1
 
 
 def test_it_ends_by_a_signal(server):

@@ -244,7 +244,7 @@ def test_an_endpoint_that_fails_is_dropped_and_comes_back():
                     assert read_all(connection) == b"1hello"
             ours.wait_for_log("deactivated endpoint")
             with serving(named(b"2"), port=port):
-                ours.wait_for_log("activated")
+                ours.wait_for_log('"activated"')
                 names = set()
                 for _ in range(4):
                     with connect(ours.endpoint) as connection:

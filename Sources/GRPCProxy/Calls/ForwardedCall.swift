@@ -8,10 +8,14 @@ final class ForwardedCall: UpstreamSink {
   private unowned let proxy: ProxyLoop
   let call: ServerCall
   let method: ProxiedMethod
+  /// As the servers know it.
+  let request: SharedBytes
   let effect: CacheEffect
   /// The cache's epoch when the call was passed on.
   let epoch: UInt64
   var upstream: UpstreamCall?
+  /// How often an answer was too old.
+  var staleAnswers = 0
   private var answer: SharedBytes?
   /// An answer that cannot be passed on.
   private var failure: RPCStatus?
@@ -20,12 +24,14 @@ final class ForwardedCall: UpstreamSink {
     _ proxy: ProxyLoop,
     _ call: ServerCall,
     _ method: ProxiedMethod,
+    _ request: SharedBytes,
     _ effect: CacheEffect,
     epoch: UInt64
   ) {
     self.proxy = proxy
     self.call = call
     self.method = method
+    self.request = request
     self.effect = effect
     self.epoch = epoch
   }
@@ -54,7 +60,9 @@ final class ForwardedCall: UpstreamSink {
 
   func upstreamEnded(_ end: CallEnd) {
     let status = end.status == .ok ? failure ?? .ok : end.status
-    proxy.ended(self, answer: answer, status)
     upstream = nil
+    let answer = answer
+    self.answer = nil
+    proxy.ended(self, answer: answer, status)
   }
 }

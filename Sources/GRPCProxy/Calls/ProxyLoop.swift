@@ -14,6 +14,8 @@ final class ProxyLoop: @unchecked Sendable {
   let watches: WatchHub
   let renewals: RenewalHub
   private(set) var cache: RangeCache
+  /// The newest revision that reads were answered with; kept when serializable ones are ordered.
+  private var revisionSeen: Int64 = 0
   private var forwarded: [CallID: ForwardedCall] = [:]
 
   init(_ configuration: ProxyConfiguration, upstream: Upstream, loop: RPCServerLoop) {
@@ -47,25 +49,31 @@ final class ProxyLoop: @unchecked Sendable {
       return
     }
     let effect = try CacheEffect(method.kind, message, identity)
-    if case .read(let key, let isServed) = effect, isServed, let answer = cache.answer(to: key) {
+    if !configuration.ordersSerializableReads,
+      case .read(let key, let isServed) = effect, isServed, let answer = cache.answer(to: key)
+    {
       call.respond(message: answer)
       return
     }
     cache.apply(effect)
     let request = try namespace.inward(message, of: method.kind)
-    let timeout = call.deadline.map { max($0 - .now(), .nanoseconds(1)) }
-    let forwardedCall = ForwardedCall(self, call, method, effect, epoch: cache.epoch)
+    let forwardedCall = ForwardedCall(self, call, method, request, effect, epoch: cache.epoch)
+    forwarded[call.id] = forwardedCall
+    pass(forwardedCall)
+  }
+
+  /// Sends a call's request to a server.
+  private func pass(_ call: ForwardedCall) {
     let upstreamCall = UpstreamCall(
       headers: upstream.headers(
-        method.info.path,
-        metadata: call.passedMetadata,
-        timeout: timeout
+        call.method.info.path,
+        metadata: call.call.passedMetadata,
+        timeout: call.call.deadline.map { max($0 - .now(), .nanoseconds(1)) }
       ),
-      sink: forwardedCall
+      sink: call
     )
-    forwardedCall.upstream = upstreamCall
-    forwarded[call.id] = forwardedCall
-    upstreamCall.send(request)
+    call.upstream = upstreamCall
+    upstreamCall.send(call.request)
     upstreamCall.halfClose()
     upstream.start(upstreamCall)
   }
@@ -76,6 +84,9 @@ final class ProxyLoop: @unchecked Sendable {
 
   /// The call has ended at its server.
   func ended(_ call: ForwardedCall, answer: SharedBytes?, _ status: RPCStatus) {
+    if configuration.ordersSerializableReads, let answer, isStale(answer, call.effect) {
+      return askAnother(call)
+    }
     forwarded[call.call.id] = nil
     // Also after failures: what was asked may have been done.
     if call.effect.isWrite { cache.apply(call.effect) }
@@ -84,7 +95,9 @@ final class ProxyLoop: @unchecked Sendable {
       return
     }
     if let answer {
-      if case .read(let key, _) = call.effect, call.epoch == cache.epoch {
+      if case .read(let key, _) = call.effect, call.epoch == cache.epoch,
+        !configuration.ordersSerializableReads
+      {
         cache.add(answer, to: key)
       }
       call.call.respond(message: answer)
@@ -93,5 +106,34 @@ final class ProxyLoop: @unchecked Sendable {
     } else {
       call.call.finish(.internal("cardinality violation: received no response message"))
     }
+  }
+}
+
+/// Serializable reads in the order of revisions, whichever server answers.
+extension ProxyLoop {
+  /// How often each server is asked for a newer answer.
+  private static let attemptsPerEndpoint = 5
+
+  /// Whether the answer to a serializable read is older than one before. Notes it when it is newer.
+  private func isStale(_ answer: SharedBytes, _ effect: CacheEffect) -> Bool {
+    guard case .read(_, let isSerializable) = effect,
+      let response = try? Etcdserverpb.RangeResponse(decoding: answer.array)
+    else { return false }
+    let revision = response.header?.revision ?? 0
+    if isSerializable, revision < revisionSeen { return true }
+    revisionSeen = max(revisionSeen, revision)
+    return false
+  }
+
+  private func askAnother(_ call: ForwardedCall) {
+    call.staleAnswers += 1
+    guard call.staleAnswers <= Self.attemptsPerEndpoint * upstream.endpointCount else {
+      forwarded[call.call.id] = nil
+      let text = "no cluster members have a revision higher than the previously received revision"
+      call.call.finish(RPCStatus(.unknown, "etcdclient: \(text)"))
+      return
+    }
+    upstream.moveOn()
+    pass(call)
   }
 }

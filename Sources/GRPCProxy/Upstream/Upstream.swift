@@ -137,6 +137,16 @@ final class Upstream: @unchecked Sendable {
     connect()
   }
 
+  var endpointCount: Int { endpoints.count }
+
+  /// New calls go to the next endpoint; those that run end where they are.
+  func moveOn() {
+    guard case .ready(let link) = state else { return }
+    state = .idle
+    place = (place + 1) % endpoints.count
+    link.connection?.shutdownGracefully()
+  }
+
   /// The link is good for no new calls.
   func retire(_ link: UpstreamLink) {
     guard case .ready(let ready) = state, ready === link else { return }
