@@ -107,15 +107,15 @@ struct SimulationTests {
     Bound(rule: .lostVote, seedsMax: 400),
     Bound(rule: .leaseEarly, seedsMax: 8),
     Bound(rule: .watchRepeat, seedsMax: 8),
-    Bound(rule: .failedSyncCounts, seedsMax: 60),
-    Bound(rule: .releaseTooEarly, seedsMax: 80),
-    Bound(rule: .flushInTwoHalves, seedsMax: 100),
+    Bound(rule: .failedSyncCounts, seedsMax: 100),
+    Bound(rule: .releaseTooEarly, seedsMax: 100),
+    Bound(rule: .flushInTwoHalves, seedsMax: 400),
     Bound(rule: .membershipForgotten, seedsMax: 8),
-    Bound(rule: .removedVotes, seedsMax: 40),
-    Bound(rule: .learnerCounts, seedsMax: 200),
-    Bound(rule: .snapshotUnverified, seedsMax: 150),
+    Bound(rule: .removedVotes, seedsMax: 80),
+    Bound(rule: .learnerCounts, seedsMax: 250),
+    Bound(rule: .snapshotUnverified, seedsMax: 250),
     Bound(rule: .snapshotStale, seedsMax: 80),
-    Bound(rule: .installWithoutNote, seedsMax: 40),
+    Bound(rule: .installWithoutNote, seedsMax: 60),
   ]
 
   @Test func everyRuleHasABound() {
