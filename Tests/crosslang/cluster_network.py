@@ -3,7 +3,8 @@ reorders packets, link by link and way by way.
 
 The switch is a program (network_switch.py) at the other end of the namespaces' tun devices, not
 netem, which many kernels are built without. The namespaces have no name and no way out: they are
-gone with their last process. Clients reach a member by its unix socket, so only members are cut off.
+gone with their last process. Clients reach a member by its unix socket, so only members are cut
+off.
 """
 
 import ctypes
