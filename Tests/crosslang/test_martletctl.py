@@ -113,12 +113,13 @@ class Run:
                             (self.member.directory, "DIRECTORY")):
             shown = shown.replace(value, name)
         for value, name in ((self.cluster_id, "CLUSTER"), (self.member_id, "MEMBER")):
-            for written in (str(value), f"{value:16x}", f"{value:x}"):
+            for written in (str(value), f"{value:x}"):
                 shown = shown.replace(written, name)
+            # Sentences and tables pad short IDs.
+            shown = re.sub(f" +{name}", f" {name}", shown)
         # Members are in the order of their IDs.
         shown = re.sub(r'(?<=ETCD_INITIAL_CLUSTER=")[^"]*',
                        lambda found: ",".join(sorted(found[0].split(","))), shown)
-        # Sentences pad short IDs.
         shown = re.sub(r" *\b[0-9a-f]{13,16}\b", " ID", shown)
         shown = re.sub(r" *\b[0-9]{15,20}\b", " ID", shown)
         shown = re.sub(r"\b[0-9.]+(?:ms|µs|s)\b(?!\))", "DURATION", shown)
