@@ -78,8 +78,16 @@ final class ProxyLoop: @unchecked Sendable {
     upstream.start(upstreamCall)
   }
 
+  /// The client has gone. What its server answers soon anyway is left to that: clients that leave with
+  /// many calls would make the connection that all share look like an attack by resets.
   func cancelForwarded(_ call: ServerCall) {
-    forwarded.removeValue(forKey: call.id)?.upstream?.cancel()
+    guard let forwardedCall = forwarded[call.id] else { return }
+    let method = forwardedCall.method
+    guard method.info.responseStreaming || method.kind == .lock || method.kind == .campaign else {
+      return
+    }
+    forwarded[call.id] = nil
+    forwardedCall.upstream?.cancel()
   }
 
   /// The call has ended at its server.
