@@ -30,7 +30,7 @@ def test_a_failing_seed_prints_a_short_trace_and_is_replayed():
     runs = [simulate("--seed", "0", "--break", "ackBeforeSync") for _ in range(2)]
     for run in runs:
         assert run.returncode == 1
-        assert "seed 0 FAILS: J6 durability" in run.stdout
+        assert "seed 0 FAILS: " in run.stdout
         assert len(run.stdout.splitlines()) < 100
     # The last line tells how long it took.
     assert runs[0].stdout.splitlines()[:-1] == runs[1].stdout.splitlines()[:-1]
