@@ -172,7 +172,8 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
 
   /// Makes a log that an error stopped usable again. The owner then appends everything again, in order,
   /// that it appended after the last good `sync()`. The first of it may be in the log already, since
-  /// a segment is synced before the next is begun; to have it twice is the same as once. Throws if the disk still fails, and may be called again.
+  /// a segment is synced before the next is begun; once all is appended again, the log is as if that
+  /// had not been so. Throws if the disk still fails, and may be called again.
   package func reopen() throws(LogError) {
     let before = failure ?? .notFound(directory: directory)
     position = durable
