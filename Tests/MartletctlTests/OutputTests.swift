@@ -120,10 +120,11 @@ import Testing
     )
   }
 
-  @Test func aDeepTreeDoesNotExhaustTheStack() {
+  @Test func aDeepTreeIsBounded() {
     let key = [UInt8](repeating: UInt8(ascii: "/"), count: 5_000)
     let lines = KeyTree([(key, [])]).lines(hidesValues: true, usesColour: false)
-    #expect(lines.count { $0 == UInt8(ascii: "\n") } == 5_000)
+    #expect(lines.count { $0 == UInt8(ascii: "\n") } == KeyTree.depthMax + 1)
+    #expect(lines.count { $0 == UInt8(ascii: "/") } == 5_000)
   }
 }
 

@@ -4,11 +4,12 @@ struct KeyTree {
     var value: [UInt8]?
     /// In the order in which they were met.
     var children: [(name: [UInt8], node: Node)] = []
+    private var places: [[UInt8]: Int] = [:]
 
     func child(_ name: [UInt8]) -> Node {
-      if let last = children.last, last.name == name { return last.node }
-      if let found = children.first(where: { $0.name == name }) { return found.node }
+      if let place = places[name] { return children[place].node }
       let node = Node()
+      places[name] = children.count
       children.append((name, node))
       return node
     }
@@ -16,13 +17,18 @@ struct KeyTree {
 
   private let root = Node()
 
+  /// What lies deeper is one part: drawing takes the square of the depth.
+  static let depthMax = 64
+
   init(_ pairs: [(key: [UInt8], value: [UInt8])]) {
     for (key, value) in pairs {
       var node = root
       var part: [UInt8] = []
+      var depth = 0
       for byte in key {
         part.append(byte)
-        if byte == UInt8(ascii: "/") {
+        if byte == UInt8(ascii: "/"), depth < Self.depthMax {
+          depth += 1
           node = node.child(part)
           part = []
         }
@@ -34,7 +40,7 @@ struct KeyTree {
 
   func lines(hidesValues: Bool, usesColour: Bool) -> [UInt8] {
     var text: [UInt8] = []
-    // Keys may be as deep as they are long: no recursion.
+    // What is still to be drawn, the next one last.
     var stack: [(node: Node, name: [UInt8], indent: String, isLast: Bool, isTop: Bool)] =
       root.children.reversed().map { ($0.node, $0.name, "", true, true) }
     while let (node, name, indent, isLast, isTop) = stack.popLast() {
