@@ -140,6 +140,32 @@ struct LeaseTests {
     withExtendedLifetime(folder) {}
   }
 
+  @Test("what is left of a lease outlives a clean stop")
+  func remaining() async throws {
+    let folder = try TemporaryFolder()
+    let granted: Int64 = 600
+    let first = try await TestMember.start(in: folder)
+    _ = try await LeaseClient(first.client).leaseGrant(.init(ttl: granted, id: 5))
+    _ = try await LeaseClient(first.client).leaseGrant(.init(ttl: granted, id: 6))
+    // Long enough to tell it from a lease that begins anew, with what a new leader adds.
+    let left = try await eventually(within: 60, "some of the lease is over") {
+      let ttl = try await LeaseClient(first.client).leaseTimeToLive(.init(id: 5)).ttl
+      return ttl <= granted - 4 ? ttl : nil
+    }
+    await first.stop()
+    let second = try await TestMember.start(in: folder)
+    let leases = LeaseClient(second.client)
+    #expect(try await leases.leaseTimeToLive(.init(id: 5)).ttl <= left + 2)
+    // A renewal gives all of it again, also beyond the next stop.
+    let renewal = try await leases.leaseKeepAlive()
+    await renewal.send(.init(id: 6))
+    var answers = renewal.responses.makeAsyncIterator()
+    #expect(try await answers.next()?.ttl == granted)
+    #expect(try await leases.leaseTimeToLive(.init(id: 6)).ttl > left)
+    await second.stop()
+    withExtendedLifetime(folder) {}
+  }
+
   /// How they go, batch by batch, is for `LeaseApplyTests`; here is all of a member, whose leases may
   /// well end while the last are granted.
   @Test("thousands expire beside writes, and take their keys", .timeLimit(.minutes(10)))
