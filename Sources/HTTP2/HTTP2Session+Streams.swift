@@ -27,16 +27,19 @@ extension HTTP2Session {
     return 0
   }
 
-  /// A request that nghttp2 could not send has no stream that it could close.
+  /// nghttp2 could not send a request: it was taken back while it waited for its turn, or the peer
+  /// takes no more. nghttp2 may have a stream for it, which it closes next; that must find nothing
+  /// here, as the state may be gone by then.
   func frameNotSent(_ frame: UnsafePointer<nghttp2_frame>) -> Int32 {
     let headers = UnsafeRawPointer(frame).assumingMemoryBound(to: nghttp2_headers.self)
     guard role == .client, headers.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue),
       headers.pointee.cat == NGHTTP2_HCAT_REQUEST
     else { return 0 }
-    return streamClosed(
-      headers.pointee.hd.stream_id,
-      errorCode: NGHTTP2_REFUSED_STREAM.rawValue
-    )
+    let id = headers.pointee.hd.stream_id
+    let result = streamClosed(id, errorCode: NGHTTP2_REFUSED_STREAM.rawValue)
+    // Fails when nghttp2 has no stream, which is as good.
+    nghttp2_session_set_stream_user_data(handle, id, nil)
+    return result
   }
 
   /// Tells the delegate, gives unread bytes back to the window and the object to the pool.

@@ -68,6 +68,32 @@ struct ExchangeTests {
     #expect(pair.send([1]) != nil)
   }
 
+  /// nghttp2 says twice of such a request that it is over: as one that was not sent, and as a stream
+  /// that closes. The second time the stream's memory is another's.
+  @Test(arguments: [0, 256]) func requestsTakenBackBeforeTheyWereSent(pooledStreams: Int) throws {
+    var client = HTTP2Configuration()
+    client.pooledStreamsMax = pooledStreams
+    let pair = SessionPair(client: client)
+    pair.echo()
+    pair.pump()
+    for round in 1...10 {
+      // Nobody holds the streams: their memory goes with them.
+      let ids = (0..<50).compactMap { _ -> Int32? in
+        guard let stream = pair.client.openStream(Blocks.request, endStream: false) else {
+          return nil
+        }
+        pair.client.reset(stream, errorCode: 8)
+        return stream.id
+      }
+      #expect(ids.count == 50)
+      let kept = try #require(pair.send([UInt8(round)]))
+      pair.pump()
+      for id in ids { #expect(pair.clientSide.seen[id]?.closedCodes.count == 1) }
+      #expect(pair.clientSide.seen[kept]?.body == [UInt8(round)])
+      #expect(pair.client.liveStreamCount == 0)
+    }
+  }
+
   @Test func trailersOnly() throws {
     let pair = SessionPair()
     pair.serverSide.onHeaders = { stream, _ in

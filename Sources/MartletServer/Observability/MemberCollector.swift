@@ -33,7 +33,7 @@ struct MemberCollector: Sendable {
       Self.constant(
         MetricCatalog.clusterVersion,
         "cluster_version",
-        Version.etcdCompatible.split(separator: ".").prefix(2).joined(separator: ".")
+        clusterVersion
       ),
       MetricFamily(MetricCatalog.leaderChanges, Double(status.leaderChanges)),
       MetricFamily(MetricCatalog.proposalsCommitted, Double(status.committed.rawValue)),
@@ -45,6 +45,15 @@ struct MemberCollector: Sendable {
       MetricFamily(MetricCatalog.proposalsFailed, Double(status.proposalsFailed)),
       MetricFamily(MetricCatalog.quotaBytes, Double(member.settings.quotaBytes)),
     ]
+  }
+
+  /// What the members have agreed on, empty as long as they have not. A lone member decides by itself.
+  private var clusterVersion: String {
+    let members = member.status.memberList
+    guard members.clusterVersion.isEmpty, members.members.count == 1 else {
+      return members.clusterVersion.split(separator: ".").prefix(2).joined(separator: ".")
+    }
+    return Version.etcdCompatible.split(separator: ".").prefix(2).joined(separator: ".")
   }
 
   /// A metric that tells something by its label alone.
