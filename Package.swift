@@ -27,6 +27,9 @@ let strict: [SwiftSetting] =
     .treatAllWarnings(as: .error),
   ] + hotPath
 
+// Tests of these look inside, in release builds as well: they are no part of a member's request path.
+let testable: [SwiftSetting] = isDependency ? [] : [.unsafeFlags(["-enable-testing"])]
+
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
@@ -172,7 +175,7 @@ let package = Package(
     .target(
       name: "Gateway",
       dependencies: ["Flags", "Discovery", "TLS", nioCore, nioPosix, nioTLS, logging],
-      swiftSettings: strict
+      swiftSettings: strict + testable
     ),
     .target(
       name: "GRPCProxy",
@@ -180,7 +183,7 @@ let package = Package(
         "Base", "Flags", "Discovery", "Proto", "HTTP2", "RPC", "TLS", "Prometheus", nioCore,
         nioPosix, logging,
       ],
-      swiftSettings: strict
+      swiftSettings: strict + testable
     ),
 
     // What etcd leaves behind: its database file, and the way from and to it
@@ -214,7 +217,7 @@ let package = Package(
       name: "martletctl",
       dependencies: ["MartletClient", "Base", "Proto", "Flags", "Discovery", logging],
       exclude: ["README.md"],
-      swiftSettings: strict
+      swiftSettings: strict + testable
     ),
     .executableTarget(
       name: "martletutl",
