@@ -56,7 +56,10 @@ struct ForwardedChangeTests {
   }
 
   @Test func whoAskedHearsThatTheLeaderRefuses() throws {
-    let cluster = try DirectCluster { $0.raft.uncommittedBytesMax = 40 }
+    let cluster = try DirectCluster {
+      $0.raft.uncommittedBytesMax = 40
+      $0.urgentBytesReserved = 0
+    }
     let leader = try cluster.elect()
     let follower = try #require(cluster.followers.first)
     cluster.pass(ticks: 2)
