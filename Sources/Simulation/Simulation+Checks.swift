@@ -54,16 +54,16 @@ extension Simulation {
   func checkProgress() throws {
     let missing = memberNodes.filter { !provenNodes.contains($0.number) }
     guard lostMember == nil else {
-      throw Violation(.progress, "a member whose disks are gone cannot be removed")
+      throw Violation(
+        .progress,
+        "a member whose disks are gone cannot be removed: \(nodes.map(Self.describe))"
+      )
     }
     guard missing.isEmpty else {
-      let states = nodes.map { node in
-        node.member.map { "m\(node.number) \($0.machine.status)" } ?? "m\(node.number) down"
-      }
       throw Violation(
         .progress,
         "no write at \(missing.map(\.name)) in \(Self.progressNanosecondsMax / 1_000_000_000) s: "
-          + states.joined(separator: "; ")
+          + "\(nodes.map(Self.describe))"
       )
     }
   }

@@ -2,6 +2,7 @@ import Base
 import Membership
 import Raft
 import Replica
+import Storage
 
 // Machines that join and leave.
 extension Simulation {
@@ -60,9 +61,11 @@ extension Simulation {
     }
   }
 
-  /// What a machine without data starts from; nil while no peer knows of it.
+  /// What a machine without data starts from; nil while no peer knows of it. With data it needs nobody.
   func origin(of node: SimulatedNode) -> StoredMetadata? {
-    guard node.isJoiner else { return StoredMetadata(founding: founding) }
+    guard node.isJoiner, node.disk.content(at: SimulatedStorage.path) == nil else {
+      return StoredMetadata(founding: founding)
+    }
     let peers = nodes.compactMap(\.member).filter { $0.machine.members[node.id] != nil }
     return peers.randomElement(using: &random).map { StoredMetadata(joining: $0.machine.members) }
   }

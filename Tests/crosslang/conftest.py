@@ -1,4 +1,5 @@
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -6,6 +7,12 @@ import pytest
 
 import harness
 import semantics
+
+
+# A shell gives its background jobs an interrupt that is ignored, and so would all that tests start and
+# interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
