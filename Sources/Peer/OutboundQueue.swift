@@ -60,6 +60,13 @@ package struct OutboundQueue {
     return batch
   }
 
+  /// Removes all but proposals.
+  package mutating func keepProposals() {
+    messages = messages[head...].filter { $0.kind == .propose }
+    head = 0
+    bytes = messages.reduce(0) { $0 + Self.weight(of: $1) }
+  }
+
   package mutating func removeAll() {
     messages = []
     head = 0

@@ -113,7 +113,7 @@ final class PeerLink: @unchecked Sendable {
       if !queue.append(message) { dropped(message) }
     case .idle, .connecting, .greeting:
       keepForLater(message)
-    case .waiting where lane == .control:
+    case .waiting where lane == .control || message.kind == .propose:
       keepForLater(message)
     case .waiting, .closed:
       dropped(message)
@@ -121,16 +121,20 @@ final class PeerLink: @unchecked Sendable {
   }
 
   private func keepForLater(_ message: Raft.Message) {
-    if queue.count >= Self.unconnectedMessagesMax {
+    // Proposals wait as long as they have room: nobody says them again, and whoever leads when they
+    // arrive takes only those that are meant for his term.
+    if message.kind != .propose, queue.count >= Self.unconnectedMessagesMax {
       loseQueue()
       if lane == .entries { events.dropped() }
     }
     if !queue.append(message) { dropped(message) }
   }
 
+  /// Loses what Raft says again.
   private func loseQueue() {
-    traffic.sendFailures.add(queue.count, ordering: .relaxed)
-    queue.removeAll()
+    let count = queue.count
+    queue.keepProposals()
+    traffic.sendFailures.add(count - queue.count, ordering: .relaxed)
   }
 
   private func dropped(_ message: Raft.Message) {

@@ -81,6 +81,32 @@ import Testing
     await b.stop()
   }
 
+  /// Nobody repeats a proposal, so it waits for the peer; what Raft repeats does not.
+  @Test func proposalsWaitForAPeerThatIsAway() async throws {
+    let folder = try SocketFolder()
+    let a = try await TestPeer.start(1, in: folder)
+    let url = try ServerURL("unix://\(folder.path)/2.sock")
+    let away = PeerAddress(id: MemberID(2), urls: [url])
+    a.transport.update(peers: [away])
+    try await eventually("failed attempts") {
+      a.recorder.value.unreachable[away.id, default: 0] > 2
+    }
+    for number in 1...100 {
+      var message = Raft.Message(.propose, from: a.id, to: away.id, term: .zero)
+      message.context = UInt64(number)
+      a.transport.send([message, Raft.Message(.app, from: a.id, to: away.id, term: Term(1))])
+    }
+    try await eventually("failures") { a.recorder.value.unreachable[away.id, default: 0] > 10 }
+    let b = try await TestPeer.start(2, in: folder)
+    try await eventually("the proposals") {
+      b.recorder.value.messages.filter { $0.kind == .propose }.count == 100
+    }
+    let proposals = b.recorder.value.messages.filter { $0.kind == .propose }
+    #expect(proposals.map(\.context) == Array(1...100))
+    await a.stop()
+    await b.stop()
+  }
+
   /// P6. Both ways: nothing is received, and the log says so once, not with every attempt.
   @Test func membersOfDifferentClustersDoNotTalk() async throws {
     let folder = try SocketFolder()
