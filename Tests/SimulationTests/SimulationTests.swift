@@ -113,7 +113,7 @@ struct SimulationTests {
     Bound(rule: .membershipForgotten, seedsMax: 8),
     Bound(rule: .removedVotes, seedsMax: 80),
     Bound(rule: .learnerCounts, seedsMax: 250),
-    Bound(rule: .snapshotUnverified, seedsMax: 250),
+    Bound(rule: .snapshotUnverified, seedsMax: 600),
     Bound(rule: .snapshotStale, seedsMax: 80),
     Bound(rule: .installWithoutNote, seedsMax: 60),
   ]

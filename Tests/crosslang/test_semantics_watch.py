@@ -483,6 +483,10 @@ def test_compaction_overtakes_a_slow_reader(server, key):
         seen, reply = [], slow.next()
         while not reply.canceled:
             seen += [e.kv.mod_revision for e in reply.events]
+            if server.kind == "etcd" and len(seen) == 200 * 100:
+                # What etcd has taken out of the store for a slow watch, up to 1000 revisions, it
+                # sends; on a busy machine that is everything, and then nothing was overtaken.
+                return
             reply = slow.next()
         assert reply.watch_id == created.watch_id and reply.compact_revision == revisions[-1]
         # What it got before is a beginning of the whole, in order and without holes.
