@@ -1,6 +1,7 @@
 """Strangers and liars at the peer port of a cluster's members: the cluster goes on, its data stays
 equal, memory and log stay bounded."""
 
+import errno
 import http.client
 import json
 import os
@@ -61,8 +62,12 @@ def exchange(port: int, data: bytes) -> bytes:
             link.shutdown(socket.SHUT_WR)
             while block := link.recv(65536):
                 received += block
-        except (ConnectionError, BrokenPipeError):
+        except ConnectionError:
             pass
+        except OSError as error:
+            # The server may have reset the connection before our end of it.
+            if error.errno != errno.ENOTCONN:
+                raise
         return received
 
 
