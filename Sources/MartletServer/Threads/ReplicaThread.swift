@@ -354,8 +354,10 @@ private final class ReplicaLoop: @unchecked Sendable {
     outlets.installed()
   }
 
-  /// A write of no more than this is made on this thread.
+  /// A write of no more than this is made on this thread; a follower's only if it is what a client or
+  /// two wrote, since under load the leader's next entries must not wait for the disk.
   private static let inlineWriteBytesMax = 16 << 10
+  private static let inlineFollowerWriteBytesMax = 1 << 10
 
   /// Runs the machine and carries out what it says.
   private func takeTurn() {
@@ -405,8 +407,16 @@ private final class ReplicaLoop: @unchecked Sendable {
   /// of several must send its heartbeats while its disk works, while a follower whose disk hangs has
   /// nothing to say. Returns false when it is not to be.
   private func write(inline writes: [ReplicaOutput.Write]) -> Bool {
-    guard let last = writes.last, machine.isAlone || machine.status.role == .follower,
-      writes.reduce(0, { $0 + $1.batch.byteCount }) <= Self.inlineWriteBytesMax,
+    let bytesMax: Int
+    if machine.isAlone {
+      bytesMax = Self.inlineWriteBytesMax
+    } else if machine.status.role == .follower {
+      bytesMax = Self.inlineFollowerWriteBytesMax
+    } else {
+      return false
+    }
+    guard let last = writes.last,
+      writes.reduce(0, { $0 + $1.batch.byteCount }) <= bytesMax,
       logWriter.writeNow(writes)
     else { return false }
     machine.persisted(through: last.sequence)
