@@ -1,4 +1,4 @@
-"""Starts members of Martlet and of Debian's etcd on loopback, and runs etcdctl against them."""
+"""Starts members of Martlet and of etcd on loopback, and runs etcdctl against them."""
 
 import importlib
 import json
@@ -15,6 +15,17 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 30
+
+# Where the programs of each release of etcd are: Debian's own, and that of Debian's next release,
+# which Tests/install unpacks.
+ETCD_FOLDERS = {"3.4": pathlib.Path("/usr/bin"), "3.5": ROOT / ".build/newer-etcd/usr/bin"}
+# Which of them a test runs as the server when it does not say.
+ETCD_RELEASE = os.environ.get("MARTLET_ETCD", "3.4")
+
+
+def etcd_program(name: str, release: str = ETCD_RELEASE) -> str:
+    """The path of `etcd`, `etcdctl` or, since 3.5, `etcdutl`."""
+    return str(ETCD_FOLDERS[release] / name)
 
 
 def martlet_binary() -> str:
@@ -48,8 +59,10 @@ class Member:
     ctl_flags: tuple[str, ...] | list[str] = ()
 
     def __init__(self, kind: str, flags: list[str] | None = None, data_dir: str | None = None,
-                 name: str = "m1"):
+                 name: str = "m1", release: str = ETCD_RELEASE):
         self.kind = kind
+        # Which etcd it is, if it is one.
+        self.release = release
         self.name = name
         self.flags = flags or []
         # What --initial-cluster says; this member alone when it is None.
@@ -74,7 +87,8 @@ class Member:
         return f"http://127.0.0.1:{self.peer_port}"
 
     def command(self) -> list[str]:
-        binary = martlet_binary() if self.kind == "martlet" else "/usr/bin/etcd"
+        binary = (martlet_binary() if self.kind == "martlet"
+                  else etcd_program("etcd", self.release))
         peer = self.peer_url
         client = f"http://127.0.0.1:{self.port}"
         return [
@@ -165,8 +179,10 @@ class Member:
 class Cluster:
     """Members named m1, m2, ... in processes of their own, founded together."""
 
-    def __init__(self, kind: str, size: int = 3, flags: list[str] | None = None):
+    def __init__(self, kind: str, size: int = 3, flags: list[str] | None = None,
+                 release: str = ETCD_RELEASE):
         self.kind = kind
+        self.release = release
         self.flags = flags or []
         self.members = [self._member(number) for number in range(1, size + 1)]
         self._made = size
@@ -176,7 +192,7 @@ class Cluster:
             member.flags.append(f"--initial-cluster-token=t{self.members[0].peer_port}")
 
     def _member(self, number: int) -> Member:
-        return Member(self.kind, list(self.flags), name=f"m{number}")
+        return Member(self.kind, list(self.flags), name=f"m{number}", release=self.release)
 
     def start(self) -> "Cluster":
         for member in self.members:
@@ -249,13 +265,14 @@ class Cluster:
 
 
 def etcdctl(member: Member, *arguments: str, stdin: str | None = None, check: bool = True,
-            timeout: float = 30, endpoint: str | None = None) -> subprocess.CompletedProcess:
-    """Runs Debian's etcdctl 3.4 against a member, at another of its addresses if one is given."""
+            timeout: float = 30, endpoint: str | None = None,
+            release: str = "3.4") -> subprocess.CompletedProcess:
+    """Runs etcdctl of a release against a member, at another of its addresses if one is given."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
     environment["ETCDCTL_API"] = "3"
     done = subprocess.run(
-        ["/usr/bin/etcdctl", f"--endpoints={endpoint or member.endpoint}", *member.ctl_flags,
-         *arguments],
+        [etcd_program("etcdctl", release), f"--endpoints={endpoint or member.endpoint}",
+         *member.ctl_flags, *arguments],
         input=stdin, capture_output=True, text=True, env=environment, timeout=timeout)
     if check and done.returncode != 0:
         raise AssertionError(

@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 import time
 
-from harness import START_SECONDS, STOP_SECONDS, free_port, martlet_binary
+from harness import START_SECONDS, STOP_SECONDS, etcd_program, free_port, martlet_binary
 
 
 def command_of(kind: str) -> list[str]:
-    return [martlet_binary() if kind == "martlet" else "/usr/bin/etcd"]
+    return [martlet_binary() if kind == "martlet" else etcd_program("etcd")]
 
 
 class Sidecar:
