@@ -113,6 +113,10 @@ class Member:
             self.wait_until_healthy()
         return self
 
+    def predates(self, release: str) -> bool:
+        """Whether this is an etcd of an older release; Martlet predates none."""
+        return self.kind == "etcd" and self.release < release
+
     def is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://{self.endpoint}/health", timeout=1) as answer:
