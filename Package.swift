@@ -91,11 +91,14 @@ let package = Package(
     .target(name: "Base", swiftSettings: strict),
     .target(name: "Flags", swiftSettings: strict),
     .target(name: "Discovery", dependencies: [nioPosix], swiftSettings: strict),
+    .target(name: "Sockets", dependencies: [nioCore], swiftSettings: strict),
     .target(name: "Proto", dependencies: ["Base", "CProto"], swiftSettings: strict),
     .target(name: "HTTP2", dependencies: ["Base", "CNghttp2", nioCore], swiftSettings: strict),
     .target(
       name: "RPC",
-      dependencies: ["Base", "Proto", "HTTP2", "CZlib", nioCore, nioPosix, nioHTTP1],
+      dependencies: [
+        "Base", "Proto", "HTTP2", "Sockets", "CZlib", nioCore, nioPosix, nioHTTP1,
+      ],
       swiftSettings: strict
     ),
     .target(
@@ -174,7 +177,9 @@ let package = Package(
     // Beside a member: a TCP gateway, a proxy of the API
     .target(
       name: "Gateway",
-      dependencies: ["Flags", "Discovery", "TLS", nioCore, nioPosix, nioTLS, logging],
+      dependencies: [
+        "Flags", "Discovery", "Sockets", "TLS", nioCore, nioPosix, nioTLS, logging,
+      ],
       swiftSettings: strict + testable
     ),
     .target(
@@ -210,7 +215,7 @@ let package = Package(
     // Executables: flags, then one call
     .executableTarget(
       name: "martlet",
-      dependencies: ["MartletServer", "Gateway", "GRPCProxy", nioPosix, logging],
+      dependencies: ["MartletServer", "Gateway", "GRPCProxy", "Sockets", nioPosix, logging],
       swiftSettings: strict
     ),
     .executableTarget(

@@ -34,7 +34,9 @@ package final class GRPCProxy: Sendable {
       group: eventLoop,
       configuration: configuration.server,
       httpHandler: self.endpoints
-    )
+    ) { reason in
+      logger.warning("connections are refused", metadata: ["reason": "\(reason)"])
+    }
     upstream = Upstream(
       endpoints: endpoints.map { UpstreamEndpoint(address: $0.address, setup: $0.setup) },
       configuration: configuration.client,

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOPosix
+import Sockets
 
 /// Connects to endpoints.
 struct Dialer: Sendable {
@@ -30,6 +31,19 @@ struct Dialer: Sendable {
       return bootstrap.connect(to: address)
     }
     return bootstrap.connect(host: endpoint.host, port: endpoint.port)
+  }
+}
+
+extension Error {
+  /// Whether an attempt to connect failed because this machine had nothing left for it: no endpoint
+  /// is to blame.
+  var isShortageHere: Bool {
+    switch self {
+    case let error as IOError: error.isShortage
+    case let error as NIOConnectionError:
+      error.connectionErrors.contains { $0.error.isShortageHere }
+    default: false
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 package import NIOCore
+import Sockets
 
 /// What a gateway does, and its bounds.
 package struct GatewayConfiguration: Sendable {
@@ -22,13 +23,15 @@ package struct GatewayConfiguration: Sendable {
   package var bufferedBytesHigh = 256 << 10
   /// ... until no more than this is left.
   package var bufferedBytesLow = 64 << 10
-  /// The most connections at a time; more are closed as they come.
-  package var connectionsMax = 65_536
+  /// The most connections at a time; more are closed as they come. Each takes two files.
+  package var connectionsMax = min(65_536, max(1, (OpenFiles.limit - Self.ownFiles) / 2))
   /// The socket's queue of connections not accepted yet.
   package var backlog: Int32 = 4096
   /// How long a silent connection is left alone before its other end is asked whether it lives, and
   /// between such questions, as Go's listeners do.
   package var keepaliveSeconds = 15
+  /// Files that are no connections'.
+  private static let ownFiles = 100
 
   package init(endpoints: [GatewayEndpoint], listenHost: String, listenPort: Int) {
     self.endpoints = endpoints

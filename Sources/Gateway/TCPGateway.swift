@@ -1,6 +1,7 @@
 package import Logging
 package import NIOCore
 import NIOPosix
+import Sockets
 import Synchronization
 
 /// A TCP gateway: every connection that comes in is led to one of the endpoints, byte for byte.
@@ -20,6 +21,7 @@ package final class TCPGateway: Sendable {
   private let dialer: Dialer
   private let group: any EventLoopGroup
   private let logger: Logger
+  private let refusals: RefusalReport
   private let state: Mutex<State>
 
   package init(
@@ -31,6 +33,9 @@ package final class TCPGateway: Sendable {
     self.configuration = configuration
     self.group = group
     self.logger = logger
+    refusals = RefusalReport { reason in
+      logger.warning("connections are refused", metadata: ["reason": "\(reason)"])
+    }
     dialer = Dialer(configuration: configuration)
     state = Mutex(State(pool: EndpointPool(configuration.endpoints)))
   }
@@ -46,7 +51,9 @@ package final class TCPGateway: Sendable {
   /// Binds the address and serves. Returns what was bound. Throws what the system says.
   @discardableResult
   package func start() async throws -> SocketAddress? {
-    let hosts = configuration.listenHost.isEmpty ? ["::", "0.0.0.0"] : [configuration.listenHost]
+    let hosts =
+      configuration.listenHost.isEmpty
+      ? ["::", "0.0.0.0"] : [ListenHost.resolved(configuration.listenHost)]
     let listener = try await bind(hosts)
     state.withLock { $0.listener = listener }
     scheduleProbes()
@@ -65,6 +72,11 @@ package final class TCPGateway: Sendable {
     let bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: configuration.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelInitializer { [refusals] channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptPause(refusals))
+        }
+      }
       .childChannelOption(.autoRead, value: false)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -123,7 +135,10 @@ package final class TCPGateway: Sendable {
       state.connections[ObjectIdentifier(channel)] = channel
       return true
     }
-    guard isWelcome else { throw ChannelError.inappropriateOperationForState }
+    guard isWelcome else {
+      refusals.note("there are \(configuration.connectionsMax) already")
+      throw ChannelError.inappropriateOperationForState
+    }
     channel.closeFuture.whenComplete { _ in self.forget(channel) }
     let end = NIOLoopBoundBox<RelayHandler?>(nil, eventLoop: channel.eventLoop)
     let handler = RelayHandler(lingerTimeout: configuration.lingerTimeout) {
@@ -165,7 +180,11 @@ package final class TCPGateway: Sendable {
         guard client.value.isOpen else { return upstream.value.close() }
         RelayHandler.join(client.value, upstream.value)
       case .failure(let error):
-        self.noteFailed(place, error)
+        if error.isShortageHere {
+          self.refusals.note("\(error)")
+        } else {
+          self.noteFailed(place, error)
+        }
         self.lead(client.value, on: eventLoop, tried: tried.union([place]))
       }
     }

@@ -216,7 +216,9 @@ final class MemberRuntime: Sendable {
         origins: configuration.source.cors,
         hosts: configuration.source.hostWhitelist
       )
-    )
+    ) { [logger = context.logger] reason in
+      logger.warning("client connections are refused", metadata: ["reason": "\(reason)"])
+    }
     let loopback = server.loops.map { RPCClient(attachedTo: server, on: $0) }
     if configuration.source.enableGRPCGateway {
       clientPort.serve(Gateway(services: ClientPort.services, clients: loopback))

@@ -78,7 +78,9 @@ package final class PeerTransport: Sendable {
       group: group,
       configuration: configuration.server,
       httpHandler: httpHandler
-    )
+    ) { reason in
+      logger.warning("peer connections are refused", metadata: ["reason": "\(reason)"])
+    }
     services = Mutex([])
   }
 

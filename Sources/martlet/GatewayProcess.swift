@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import MartletServer
 import NIOPosix
+import Sockets
 
 /// A gateway as a process, ended by a signal.
 enum GatewayProcess {
@@ -33,17 +34,5 @@ enum GatewayProcess {
       printError("martlet gateway: \(error)")
       return 1
     }
-  }
-}
-
-/// The system's bound on open files.
-enum OpenFiles {
-  /// Raises it as far as the process may by itself.
-  static func raiseLimit() {
-    var limit = rlimit()
-    let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-    guard getrlimit(kind, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
-    limit.rlim_cur = limit.rlim_max
-    _ = setrlimit(kind, &limit)
   }
 }

@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import MartletServer
 import NIOPosix
+import Sockets
 
 /// A proxy of the API as a process, ended by a signal.
 enum ProxyProcess {

@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import MartletServer
+import Sockets
 
 /// A member as a process: started by its configuration, ended by a signal or by its own failure.
 enum ServerProcess {
@@ -20,6 +21,7 @@ enum ServerProcess {
   /// not help.
   static func run(_ loaded: LoadedConfiguration) async -> Int32 {
     signal(SIGPIPE, SIG_IGN)
+    OpenFiles.raiseLimit()
     let signals = ShutdownSignals()
     do {
       let settings = try loaded.configuration.resolve().logSettings

@@ -9,10 +9,11 @@ import Testing
     "Base": [],
     "Flags": [],
     "Discovery": ["NIOPosix"],
+    "Sockets": ["NIOCore"],
     "Proto": ["Base", "CProto"],
     "HTTP2": ["Base", "CNghttp2", "NIOCore"],
     "RPC": [
-      "Base", "Proto", "HTTP2", "CZlib", "NIOCore", "NIOPosix", "NIOHTTP1",
+      "Base", "Proto", "HTTP2", "Sockets", "CZlib", "NIOCore", "NIOPosix", "NIOHTTP1",
     ],
     "Log": ["Base", "CSupport"],
     "Storage": ["Base", "CLMDB"],
@@ -47,7 +48,9 @@ import Testing
     "Simulation": [
       "Base", "Proto", "Raft", "MVCC", "Lease", "Watch", "Membership", "Log", "Storage", "Replica",
     ],
-    "Gateway": ["Flags", "Discovery", "TLS", "NIOCore", "NIOPosix", "NIOTLS", "Logging"],
+    "Gateway": [
+      "Flags", "Discovery", "Sockets", "TLS", "NIOCore", "NIOPosix", "NIOTLS", "Logging",
+    ],
     "GRPCProxy": [
       "Base", "Flags", "Discovery", "Proto", "HTTP2", "RPC", "TLS", "Prometheus", "NIOCore",
       "NIOPosix", "Logging",
@@ -57,7 +60,7 @@ import Testing
       "Base", "Proto", "BoltFile", "Storage", "MVCC", "Lease", "Auth", "Membership", "Log",
       "Raft", "MemberFiles", "Replica", "Crypto",
     ],
-    "martlet": ["MartletServer", "Gateway", "GRPCProxy", "NIOPosix", "Logging"],
+    "martlet": ["MartletServer", "Gateway", "GRPCProxy", "Sockets", "NIOPosix", "Logging"],
     "martletctl": ["MartletClient", "Base", "Proto", "Flags", "Discovery", "Logging"],
     "martletutl": ["Migration", "Base", "Proto", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],

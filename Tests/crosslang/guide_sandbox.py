@@ -26,6 +26,8 @@ CTL_SECONDS = 60
 MORE_ADDRESSES = {"10.0.0.9": ["203.0.113.9"]}
 NAMES = {"10.0.0.1": "a.example.com shop.example.com", "10.0.0.2": "b.example.com",
          "10.0.0.3": "c.example.com", "203.0.113.9": "etcd.example.com"}
+# As Debian's installer writes them.
+LOOPBACK_HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 # What a guide may write to on a machine without another one seeing it.
 OWN_DIRECTORIES = ["/etc", "/var", "/usr"]
 # Programs that tell their service manager when they serve.
@@ -124,7 +126,7 @@ class Host:
             self.inside("mkdir", "-p", str(upper), str(work))
             self.inside("mount", "-t", "overlay", "own", "-o",
                         f"lowerdir={directory},upperdir={upper},workdir={work}", directory)
-        hosts = "127.0.0.1 localhost\n" + "".join(f"{a} {n}\n" for a, n in NAMES.items())
+        hosts = LOOPBACK_HOSTS + "".join(f"{a} {n}\n" for a, n in NAMES.items())
         self.write("/etc/hosts", hosts)
         (self.home / "martlet").symlink_to(ROOT)
 

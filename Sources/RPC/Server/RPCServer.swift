@@ -1,6 +1,7 @@
 import Glibc
 package import NIOCore
 import NIOPosix
+import Sockets
 import Synchronization
 
 /// Where a server listens, or a client connects to.
@@ -36,14 +37,18 @@ package final class RPCServer: Sendable {
   private let loopsByEventLoop: [ObjectIdentifier: RPCServerLoop]
   private let listeners = Mutex<[any Channel]>([])
   private let connectionCount = Atomic<Int>(0)
+  private let refusals: RefusalReport
 
   /// Makes the loops; nothing is bound yet. `httpHandler` answers the requests that are not gRPC.
+  /// `onRefusal` is told why connections are not taken, once a minute while that is so.
   package init(
     group: any EventLoopGroup,
     configuration: RPCServerConfiguration = RPCServerConfiguration(),
-    httpHandler: (any HTTPHandler)? = nil
+    httpHandler: (any HTTPHandler)? = nil,
+    onRefusal: @escaping @Sendable (_ reason: String) -> Void = { _ in }
   ) {
     self.group = group
+    refusals = RefusalReport(onRefusal)
     self.configuration = configuration
     self.httpHandler = httpHandler
     loops = group.makeIterator().map { eventLoop in
@@ -76,6 +81,11 @@ package final class RPCServer: Sendable {
     var bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: configuration.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelInitializer { [refusals] channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptPause(refusals))
+        }
+      }
       .childChannelOption(.maxMessagesPerRead, value: 4)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try self.accept(channel, role, setup) }
@@ -92,7 +102,7 @@ package final class RPCServer: Sendable {
       listener =
         try await bootstrap
         .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-        .bind(host: host, port: port).get()
+        .bind(host: ListenHost.resolved(host), port: port).get()
     case .unix(let path):
       listener =
         try await bootstrap
@@ -138,6 +148,7 @@ package final class RPCServer: Sendable {
       self.connectionCount.subtract(1, ordering: .relaxed)
     }
     guard count <= configuration.connectionsMax else {
+      refusals.note("there are \(configuration.connectionsMax) already")
       throw ChannelError.inappropriateOperationForState
     }
     try setup?(channel)

@@ -1,5 +1,6 @@
 import HTTP2
 package import NIOCore
+import Sockets
 
 /// The bounds and times of a server. All have defaults that suit an etcd server.
 package struct RPCServerConfiguration: Sendable {
@@ -27,7 +28,7 @@ package struct RPCServerConfiguration: Sendable {
   /// The longest body of a plain HTTP request.
   package var httpBodyBytesMax = 2 << 20
   /// The most connections, on all sockets together; more are closed as they come.
-  package var connectionsMax = 65_536
+  package var connectionsMax = min(65_536, max(1, OpenFiles.limit - Self.ownFiles))
   /// The sockets' queue of connections not accepted yet.
   package var backlog: Int32 = 4096
   /// A client that pings more often than this without need is sent away.
@@ -36,6 +37,8 @@ package struct RPCServerConfiguration: Sendable {
   package var keepaliveInterval = TimeAmount.hours(2)
   /// How long the answer to such a ping may take.
   package var keepaliveTimeout = TimeAmount.seconds(20)
+  /// Files that connections leave for what is behind the server: log, store and peers. As etcd has it.
+  private static let ownFiles = 150
 
   package init() {}
 
