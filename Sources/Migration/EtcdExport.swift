@@ -79,8 +79,8 @@ package enum EtcdExport {
       for user in summary.auth.users { try file.put(user.name, Authpb.User(user).encoded()) }
     }
     try bucket(EtcdBucket.cluster, in: file) {}
-    var count = 0
-    try bucket(EtcdBucket.key, in: file) { count = try writeKeys(store, file, report) }
+    var keys = (count: 0, newest: Int64(0))
+    try bucket(EtcdBucket.key, in: file) { keys = try writeKeys(store, file, report) }
     try bucket(EtcdBucket.lease, in: file) { try writeLeases(store, file) }
     try bucket(EtcdBucket.members, in: file) {
       let members = summary.metadata?.members.members ?? []
@@ -88,8 +88,8 @@ package enum EtcdExport {
       for (id, bytes) in named.sorted(by: { $0.0 < $1.0 }) { try file.put(Array(id.utf8), bytes) }
     }
     try bucket(EtcdBucket.membersRemoved, in: file) {}
-    try bucket(EtcdBucket.meta, in: file) { try writeMeta(summary, file) }
-    return (try file.finish(), count)
+    try bucket(EtcdBucket.meta, in: file) { try writeMeta(summary, newest: keys.newest, file) }
+    return (try file.finish(), keys.count)
   }
 
   private static func bucket(_ name: String, in file: BoltWriter, _ body: () throws -> Void) throws
@@ -99,11 +99,12 @@ package enum EtcdExport {
     try file.endBucket()
   }
 
+  /// Returns how many revisions there are, and the newest that has a record.
   private static func writeKeys(
     _ store: OfflineStore,
     _ file: BoltWriter,
     _ report: @escaping ProgressReport
-  ) throws -> Int {
+  ) throws -> (count: Int, newest: Int64) {
     let progress = try ProgressPhase("exporting", totalBytes: store.base.bytesInUse, report)
     var (count, bytes) = (0, 0)
     var newest: Int64 = 0
@@ -128,9 +129,10 @@ package enum EtcdExport {
     if state.current > max(newest, state.compacted, 1) {
       // As etcdutl marks a raised revision: a record without a pair.
       try file.put(EtcdRevision(ChangeRevision(main: state.current, sub: 0)).key, [])
+      newest = state.current
     }
     try progress.end()
-    return count
+    return (count, newest)
   }
 
   private static func writeLeases(_ store: OfflineStore, _ file: BoltWriter) throws {
@@ -158,8 +160,17 @@ package enum EtcdExport {
     }
   }
 
-  private static func writeMeta(_ summary: StoreSummary, _ file: BoltWriter) throws {
+  private static func writeMeta(
+    _ summary: StoreSummary,
+    newest: Int64,
+    _ file: BoltWriter
+  ) throws {
     let applied = summary.metadata?.applied
+    let state = summary.state
+    // etcd 3.4.23 goes on from the newest record or the finished compaction, whichever is higher, and
+    // would fall behind a compaction that is only scheduled. Calling it finished costs nothing: etcd's
+    // next compaction removes what this one left.
+    let finished = newest < state.compacted ? state.compacted : state.compactionFinished
     if let confState = applied?.confState {
       try file.put(Array(EtcdKey.confState.utf8), EtcdConfState(confState).encoded)
     }
@@ -168,14 +179,11 @@ package enum EtcdExport {
       etcdBytes(applied?.index.rawValue ?? 0)
     )
     func revision(_ main: Int64) -> [UInt8] { EtcdRevision(ChangeRevision(main: main, sub: 0)).key }
-    if summary.state.compactionFinished >= 0 {
-      try file.put(
-        Array(EtcdKey.finishedCompaction.utf8),
-        revision(summary.state.compactionFinished)
-      )
+    if finished >= 0 {
+      try file.put(Array(EtcdKey.finishedCompaction.utf8), revision(finished))
     }
-    if summary.state.compacted >= 0 {
-      try file.put(Array(EtcdKey.scheduledCompaction.utf8), revision(summary.state.compacted))
+    if state.compacted >= 0 {
+      try file.put(Array(EtcdKey.scheduledCompaction.utf8), revision(state.compacted))
     }
     try file.put(Array(EtcdKey.term.utf8), etcdBytes(applied?.term.rawValue ?? 0))
   }

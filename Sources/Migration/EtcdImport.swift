@@ -1,13 +1,9 @@
 import Auth
 package import Base
 import BoltFile
-import Lease
 import MVCC
 import MemberFiles
 import Membership
-import Proto
-import Raft
-import Replica
 import Storage
 
 /// What came of an import or a restore.
@@ -33,9 +29,6 @@ package struct RestoreSummary: Sendable {
 /// with the time that is left of them; users with their hashed passwords, roles, and whether
 /// authentication is on. Not taken over: alarms, downgrades, and, unless asked for, members.
 package enum EtcdImport {
-  /// How many leases are written in one transaction.
-  private static let leasesMax = 10_000
-
   /// Throws `MigrationError`, `StorageError`, `LogError`, `DataDirectoryError` or `BoltError`; nothing is
   /// left behind then.
   package static func run(
@@ -72,73 +65,26 @@ package enum EtcdImport {
     _ own: MemberID,
     _ report: @escaping ProgressReport
   ) throws -> RestoreSummary {
-    let content = found.content
-    let auth: AuthState
-    do throws(DecodeError) {
-      auth = try AuthState(
-        importing: content.users,
-        roles: content.roles,
-        isEnabled: content.isAuthEnabled,
-        revision: content.authRevision
-      )
-    } catch {
-      throw MigrationError.file(path: source.path, reason: "users and roles contradict each other")
-    }
-    // Leases are told apart by the entry that granted them, so the log begins behind as many. It begins
-    // at 1 at least, so that a member without this data must get a snapshot first.
-    let mark = LogMark(
-      index: LogIndex(max(content.consistentIndex, UInt64(content.leases.count), 1)),
-      term: Term(max(content.term, 1)),
-      confState: table.confState
-    )
     let base = try LMDBStorage(path: new.directory.databaseFile)
     defer { base.close() }
-    let storage = TieredStorage(over: base)
-    var keys = EtcdKeys(of: content, in: found.file, path: source.path)
-    try keys.load(into: storage, report)
-    var state = keys.state
-    guard state.advance(by: plan.bumpsRevisionBy, compacts: plan.marksCompacted) else {
-      throw MigrationError.flags("--bump-revision: there are no revisions so far beyond")
-    }
-    try write(content.leases, to: base)
-    var metadata = StoredMetadata(applied: mark, members: table).encoded()
-    metadata.append((StoredState.key, state.encoded()))
-    if !auth.users.isEmpty || !auth.roles.isEmpty || auth.revision > AuthState.firstRevision {
-      metadata.append((StoredMetadata.authKey, auth.encoded()))
-    }
-    try base.commit(RevisionBatch(metadata: metadata))
+    var loading = EtcdLoading(found.content, in: found.file, path: source.path)
+    loading.bumpsRevisionBy = plan.bumpsRevisionBy
+    loading.marksCompacted = plan.marksCompacted
+    let loaded = try loading.run(into: base, members: table, report)
     base.close()
-    try new.writeLog(mark)
+    try new.writeLog(loaded.mark)
     try new.finish()
     return RestoreSummary(
-      revision: state.current,
-      compacted: state.compacted,
-      revisionCount: keys.revisionCount,
-      leaseCount: content.leases.count,
-      userCount: auth.users.count,
-      roleCount: auth.roles.count,
-      isAuthEnabled: auth.isEnabled,
+      revision: loaded.state.current,
+      compacted: loaded.state.compacted,
+      revisionCount: loaded.revisionCount,
+      leaseCount: found.content.leases.count,
+      userCount: loaded.auth.users.count,
+      roleCount: loaded.auth.roles.count,
+      isAuthEnabled: loaded.auth.isEnabled,
       clusterID: table.clusterID,
       memberID: own,
-      alarmCount: content.alarmCount
+      alarmCount: found.content.alarmCount
     )
-  }
-
-  private static func write(_ leases: [Leasepb.Lease], to base: LMDBStorage) throws(StorageError) {
-    var changes: MetadataChanges = []
-    for (place, lease) in leases.enumerated() {
-      let stored = StoredLease(
-        id: LeaseID(lease.id),
-        grantedSeconds: lease.ttl,
-        remainingSeconds: lease.remainingTTL,
-        grantedAt: LogIndex(UInt64(place + 1))
-      )
-      changes.append((LeaseRegistry.metadataKey(stored.grantedAt), stored.encoded()))
-      if changes.count == leasesMax {
-        try base.commit(RevisionBatch(metadata: changes))
-        changes = []
-      }
-    }
-    try base.commit(RevisionBatch(metadata: changes))
   }
 }

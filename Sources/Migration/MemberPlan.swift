@@ -61,9 +61,9 @@ package struct MemberPlan: Sendable {
   /// The members that the snapshot names, and which of them this one is: the one called `name`. Throws
   /// `flags`.
   func kept(_ members: [Member]) throws(MigrationError) -> (table: MemberTable, own: MemberID) {
-    var table = MemberTable(clusterID: .founded(by: members.map(\.id)))
+    let table: MemberTable
     do throws(MembershipError) {
-      for member in members { try table.add(member) }
+      table = try MemberTable(of: members)
     } catch {
       throw .flags("--keep-members: the members in the snapshot make no cluster: \(error)")
     }
@@ -92,6 +92,12 @@ package struct MemberPlan: Sendable {
 }
 
 extension MemberTable {
+  /// The table of members that are a cluster already.
+  init(of members: [Member]) throws(MembershipError) {
+    self.init(clusterID: .founded(by: members.map(\.id)))
+    for member in members { try add(member) }
+  }
+
   /// The configuration in which all members start.
   var confState: ConfState {
     ConfState(voters: voters.map(\.id), learners: learners.map(\.id))

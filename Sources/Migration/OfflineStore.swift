@@ -3,6 +3,7 @@ import BoltFile
 import Log
 import MVCC
 import MemberFiles
+import Membership
 import Replica
 import Storage
 
@@ -69,7 +70,7 @@ package final class OfflineStore {
     directory?.close()
   }
 
-  /// A store with the keys of an etcd file.
+  /// A store with all that an etcd file has.
   private static func bring(
     _ source: SnapshotSource,
     into path: String,
@@ -78,13 +79,15 @@ package final class OfflineStore {
     do {
       let file = try source.openBolt()
       let content = try EtcdContent(reading: file, path: source.path)
+      let members = try MemberTable(of: content.members)
       let base = try LMDBStorage(path: path)
-      var keys = EtcdKeys(of: content, in: file, path: source.path)
-      try keys.load(into: TieredStorage(over: base), report)
-      try base.commit(RevisionBatch(metadata: [(StoredState.key, keys.state.encoded())]))
+      let loading = EtcdLoading(content, in: file, path: source.path)
+      _ = try loading.run(into: base, members: members, report)
       return base
     } catch let error as BoltError {
       throw MigrationError.file(path: source.path, reason: error.description)
+    } catch is MembershipError {
+      throw MigrationError.file(path: source.path, reason: "members contradict each other")
     }
   }
 }

@@ -36,7 +36,7 @@ package struct SnapshotSource: Sendable {
     let directory = opendir(path)
     if let directory {
       closedir(directory)
-      throw .file(path: path, reason: "is a directory, not a snapshot file")
+      throw .file(path: path, reason: "is a directory, not a snapshot file\(Self.hint(for: path))")
     }
     let length = Int(lseek(descriptor, 0, SEEK_END))
     guard length >= 0 else { throw .failed(operation: "reading \(path)", code: errno) }
@@ -51,6 +51,13 @@ package struct SnapshotSource: Sendable {
     let count = pread(descriptor, &digest, digest.count, off_t(contentBytes))
     guard count == digest.count else { throw .failed(operation: "reading \(path)", code: errno) }
     self.digest = hasDigest ? digest : nil
+  }
+
+  /// The way on when somebody names the data directory of an etcd.
+  private static func hint(for directory: String) -> String {
+    let database = "\(directory)/member/snap/db"
+    guard SystemFiles.exists(database) else { return "" }
+    return "; of an etcd that is stopped, \(database) is taken with --skip-hash-check"
   }
 
   private static func kind(_ descriptor: Int32) -> Kind? {
@@ -108,7 +115,7 @@ package struct SnapshotSource: Sendable {
 
   /// Throws unless there is a digest and it is the content's. Without a check nothing is read.
   func verify(skips: Bool, _ report: @escaping ProgressReport) throws {
-    try verify(skips: skips, phase: "verifying", report) { _ in }
+    try verify(skips: skips, phase: "verifying", report, nil)
   }
 
   /// The same, with all of the content handed to `body` on the way.

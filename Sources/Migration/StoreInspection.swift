@@ -23,7 +23,7 @@ package struct StoreFigures: Sendable {
   package var roleCount: Int
   package var isAuthEnabled: Bool
   package var memberCount: Int
-  /// The log's entry that was applied last; nil in an etcd file.
+  /// The log's entry that was applied last; nil in a file that no member has used yet.
   package var appliedIndex: UInt64?
   package var appliedTerm: UInt64?
   /// Requests in the log that are not in the store yet.

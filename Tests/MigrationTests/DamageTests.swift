@@ -23,8 +23,9 @@ import Testing
     }
   }
 
-  @Test func aWrongChecksumIsRefused() throws {
-    var bytes = try EtcdFile.bytes()
+  @Test(arguments: EtcdFile.all)
+  func aWrongChecksumIsRefused(file: EtcdFile) throws {
+    var bytes = try file.bytes()
     bytes[50_000] ^= 1
     let error = try #require(try importError(bytes))
     #expect(error.contains("expected sha256"), "\(error)")
@@ -32,8 +33,9 @@ import Testing
     _ = try importError(bytes, skipsHashCheck: true)
   }
 
-  @Test func aMissingChecksumIsRefused() throws {
-    let bytes = Array(try EtcdFile.bytes().dropLast(32))
+  @Test(arguments: EtcdFile.all)
+  func aMissingChecksumIsRefused(file: EtcdFile) throws {
+    let bytes = Array(try file.bytes().dropLast(32))
     let error = try #require(try importError(bytes))
     #expect(error.contains("snapshot missing hash but --skip-hash-check=false"), "\(error)")
     #expect(try importError(bytes, skipsHashCheck: true) == nil)
@@ -47,22 +49,25 @@ import Testing
     #expect(throws: MigrationError.self) { try SnapshotSource(path: directory.file("absent")) }
   }
 
-  @Test(arguments: [100, 4096, 20_480, 45_056, 90_000])
-  func cutShort(length: Int) throws {
-    let bytes = Array(try EtcdFile.bytes()[..<length])
+  @Test(arguments: EtcdFile.all, [100, 4096, 20_480, 45_056, 90_000])
+  func cutShort(file: EtcdFile, length: Int) throws {
+    let bytes = Array(try file.bytes()[..<length])
     #expect(try #require(try importError(bytes)).contains("missing hash"))
     let error = try #require(try importError(bytes, skipsHashCheck: true))
     #expect(error.contains("cut short"), "\(error)")
   }
 
   /// Content that is read is sound, or nothing is made of it.
-  @Test(arguments: 0..<3)
-  func mutationsEndInADirectoryOrAReason(seed: UInt64) throws {
-    let whole = try EtcdFile.bytes()
+  @Test(arguments: EtcdFile.all, 0..<3)
+  func mutationsEndInADirectoryOrAReason(file: EtcdFile, seed: UInt64) throws {
+    let whole = try file.bytes()
     var generator = LinearNumbers(state: seed)
     for _ in 0..<12 {
       var bytes = whole
-      for _ in 0..<4 { bytes[Int(generator.next() % 90_112)] ^= UInt8(1 + generator.next() % 255) }
+      for _ in 0..<4 {
+        let place = Int(generator.next() % UInt64(file.databaseBytes))
+        bytes[place] ^= UInt8(1 + generator.next() % 255)
+      }
       _ = try importError(bytes, skipsHashCheck: true)
     }
   }
@@ -71,7 +76,7 @@ import Testing
   @Test(arguments: 0..<3)
   func mutationsOfOurOwnEndInADirectoryOrAReason(seed: UInt64) throws {
     let data = directory.file("source")
-    _ = try EtcdImport.run(EtcdFile.source(), plan(data), keepsMembers: false, quiet)
+    _ = try EtcdImport.run(EtcdFile.release34.source(), plan(data), keepsMembers: false, quiet)
     let file = URL(fileURLWithPath: "\(data)/member/db/store.mdb")
     let whole = [UInt8](try Data(contentsOf: file))
     var generator = LinearNumbers(state: seed)

@@ -1,7 +1,7 @@
-"""martletutl against Debian's etcd: what a store holds goes from etcd to Martlet and back.
+"""martletutl against etcd 3.4 and 3.5: what a store holds goes from etcd to Martlet and back.
 
 A store that etcd wrote is imported, and a member of Martlet started on it; exported again and
-restored by etcdctl, etcd is started on it. Every KeyValue is compared at several revisions, and
+restored by etcd's own tool, etcd is started on it. Every KeyValue is compared at several revisions, and
 HashKV, leases, users and roles. MARTLET_LONG=1 does it with 100,000 keys, and reports times and
 memory."""
 
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 import grpc
 import pytest
 
-from harness import Cluster, Member, etcdctl, martlet_binary
+from harness import ETCD_FOLDERS, Cluster, Member, etcd_program, etcdctl, martlet_binary
 
 LONG = os.environ.get("MARTLET_LONG") == "1"
 KEYS = 100_000 if LONG else 2000
@@ -77,9 +78,21 @@ class Api:
             return kv.Put(pb.PutRequest(key=b"last", value=b"")).header.revision
 
 
+    def raise_alarm(self, member):
+        """NOSPACE."""
+        with grpc.insecure_channel(member.endpoint) as channel:
+            self.stubs.MaintenanceStub(channel).Alarm(self.pb.AlarmRequest(action=1, alarm=1))
+
+
 @pytest.fixture(scope="module")
 def api(stubs):
     return Api()
+
+
+@pytest.fixture(scope="module", params=sorted(ETCD_FOLDERS))
+def release(request):
+    """The release of etcd that a store comes from and goes back to."""
+    return request.param
 
 
 def set_up(api, member, keys, auth):
@@ -153,14 +166,14 @@ def check_logins(member, auth):
 
 
 def save(member, path):
-    etcdctl(member, "snapshot", "save", str(path), timeout=120)
+    etcdctl(member, "snapshot", "save", str(path), timeout=120, release=member.release)
     return path
 
 
-def served(kind, directory, auth=False):
+def served(kind, directory, auth=False, release="3.4"):
     """A member on a data directory that is there already."""
     (pathlib.Path(directory)).mkdir(exist_ok=True)
-    member = Member(kind, data_dir=str(directory), name="default")
+    member = Member(kind, data_dir=str(directory), name="default", release=release)
     if auth:
         member.ctl_flags = ROOT_LOGIN
     return member
@@ -173,10 +186,16 @@ def founding(member):
             f"--initial-advertise-peer-urls={member.peer_url}"]
 
 
+# For tests to which it makes no difference where the store is from.
+once = pytest.mark.parametrize("release", ["3.5"], indirect=True)
+
+
 @pytest.mark.parametrize("auth", [False, True], ids=["open", "auth"])
-def test_from_etcd_and_back(api, tmp_path, auth):
+def test_from_etcd_and_back(api, tmp_path, release, auth):
+    if (release, auth) == ("3.4", True) and not LONG:
+        pytest.skip("with 3.5 it is done, and the long form does both")
     # Every call of etcdctl logs in: with the usual cost of bcrypt that would be most of the test.
-    with Member("etcd", ["--bcrypt-cost=4"]) as etcd:
+    with Member("etcd", ["--bcrypt-cost=4"], release=release) as etcd:
         revisions, leases = set_up(api, etcd, KEYS, auth)
         expected = everything(etcd, revisions, leases)
         snapshot = save(etcd, tmp_path / "etcd.db")
@@ -202,9 +221,9 @@ def test_from_etcd_and_back(api, tmp_path, auth):
              f"--output={exported}")
     assert os.path.getsize(exported) % 512 == 32
     ours = martletutl("snapshot", "status", exported, "-w", "json").stdout
-    assert ours == local_etcdctl("snapshot", "status", str(exported), "-w", "json").stdout
-    back = served("etcd", tmp_path / "back", auth)
-    local_etcdctl("snapshot", "restore", str(exported), *founding(back))
+    assert ours == offline(release, "snapshot", "status", exported, "-w", "json").stdout
+    back = served("etcd", tmp_path / "back", auth, release)
+    offline(release, "snapshot", "restore", exported, *founding(back))
     with back:
         assert everything(back, after, leases) == expected
         check_logins(back, auth)
@@ -219,15 +238,16 @@ def check_writes(api, etcd, tmp_path):
     etcdctl(etcd, "compaction", str(newest), "--physical")
     etcdctl(etcd, "defrag")
     saved = save(etcd, tmp_path / "written.db")
-    theirs = local_etcdctl("snapshot", "status", str(saved), "-w", "json").stdout
+    theirs = offline(etcd.release, "snapshot", "status", saved, "-w", "json").stdout
     assert martletutl("snapshot", "status", saved, "-w", "json").stdout == theirs
 
 
-def local_etcdctl(*arguments):
-    environment = dict(os.environ, ETCDCTL_API="3")
-    done = subprocess.run(["/usr/bin/etcdctl", *arguments], capture_output=True, text=True,
-                          env=environment, timeout=RUN_SECONDS)
-    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+def offline(release, *arguments, check=True):
+    """Runs a release's own tool for snapshots: etcdctl, and since 3.5 etcdutl."""
+    tool = etcd_program("etcdctl" if release == "3.4" else "etcdutl", release)
+    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True,
+                          env=dict(os.environ, ETCDCTL_API="3"), timeout=RUN_SECONDS)
+    assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
     return done
 
 
@@ -256,10 +276,11 @@ def measured(what, *arguments):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A small snapshot of etcd's, and what is in it."""
+def small(tmp_path_factory, api, release):
+    """A small snapshot of etcd's, and what is in it. Beside it is the database file `db` of the same
+    member, stopped after an alarm was raised."""
     folder = tmp_path_factory.mktemp("small")
-    with Member("etcd") as etcd:
+    with Member("etcd", release=release) as etcd:
         for number in range(30):
             etcdctl(etcd, "put", f"k{number % 9}", f"value {number}")
         etcdctl(etcd, "del", "k0")
@@ -267,9 +288,38 @@ def small(tmp_path_factory):
         etcdctl(etcd, "put", "k1", "v" * 30_000)
         got = json.loads(etcdctl(etcd, "get", "", "--from-key", "-w", "json").stdout)
         hashed = json.loads(etcdctl(etcd, "endpoint", "hashkv", "-w", "json").stdout)[0]["HashKV"]
-        return save(etcd, folder / "small.db"), got, hashed
+        snapshot = save(etcd, folder / "small.db")
+        api.raise_alarm(etcd)
+        etcd.stop()
+        shutil.copy(f"{etcd.directory}/data/member/snap/db", folder / "db")
+        return snapshot, got, hashed
 
 
+def test_a_database_file_is_taken_too(small, tmp_path):
+    """With --skip-hash-check, as etcd's tools have it: there is no SHA-256 behind it."""
+    snapshot, expected, hashed = small
+    database = tmp_path / "data/member/snap/db"
+    database.parent.mkdir(parents=True)
+    shutil.copy(snapshot.parent / "db", database)
+    # The hole at its end, which etcd makes to grow into, is not read.
+    os.truncate(database, 1 << 40)
+    member = served("martlet", tmp_path / "m")
+    said = refused("migrate", "import", f"--snapshot={tmp_path}/data", *founding(member))
+    assert f"{database} is taken with --skip-hash-check" in said
+    said = refused("migrate", "import", f"--snapshot={database}", *founding(member))
+    assert "snapshot missing hash but --skip-hash-check=false" in said
+    done = martletutl("migrate", "import", f"--snapshot={database}", "--skip-hash-check",
+                      *founding(member))
+    assert "note: 1 alarms of the old cluster are not taken over" in done.stderr
+    with member:
+        got = json.loads(etcdctl(member, "get", "", "--from-key", "-w", "json").stdout)
+        assert got["kvs"] == expected["kvs"]
+        ours = json.loads(etcdctl(member, "endpoint", "hashkv", "-w", "json").stdout)[0]["HashKV"]
+        assert ours["hash"] == hashed["hash"]
+        assert etcdctl(member, "alarm", "list").stdout == ""
+
+
+@once
 def test_three_members_restore_one_file(small, tmp_path):
     snapshot, expected, hashed = small
     cluster = Cluster("martlet")
@@ -321,11 +371,68 @@ def test_three_members_restore_one_file(small, tmp_path):
         second.close()
 
 
-def test_members_of_etcd_are_replaced_in_place(tmp_path):
+BUMP = ["--bump-revision=1000000", "--mark-compacted"]
+
+
+@once
+def test_raised_revisions_stay_raised(small, tmp_path):
+    """Whoever raised them, what comes after goes on from there, and nothing before is to be had."""
+    snapshot, expected, _ = small
+    before = expected["header"]["revision"]
+
+    def check(member):
+        with member:
+            got = json.loads(etcdctl(member, "get", "", "--from-key", "-w", "json").stdout)
+            assert got["kvs"] == expected["kvs"]
+            assert got["header"]["revision"] == before + 1_000_000
+            old = etcdctl(member, "get", "k1", f"--rev={before}", check=False)
+            assert "required revision has been compacted" in old.stderr
+            hashed = json.loads(
+                etcdctl(member, "endpoint", "hashkv", "-w", "json").stdout)[0]["HashKV"]
+            saved = save(member, tmp_path / f"{pathlib.Path(member.directory).name}.db")
+            put = json.loads(etcdctl(member, "put", "next", "x", "-w", "json").stdout)
+            assert put["header"]["revision"] == before + 1_000_001
+        return saved, hashed["hash"]
+
+    # etcdutl raises it, etcd goes on, Martlet takes that over.
+    theirs = served("etcd", tmp_path / "theirs", release="3.5")
+    offline("3.5", "snapshot", "restore", snapshot, *BUMP, *founding(theirs))
+    saved, _ = check(theirs)
+    taken = served("martlet", tmp_path / "taken")
+    martletutl("migrate", "import", f"--snapshot={saved}", *founding(taken))
+    check(taken)
+
+    # martletutl raises it, and it goes back to etcd, from a member that has run since and from one
+    # that has not.
+    ours = served("martlet", tmp_path / "ours")
+    martletutl("migrate", "import", f"--snapshot={snapshot}", *BUMP, *founding(ours))
+    data = f"--data-dir={ours.directory}/data"
+    martletutl("migrate", "export", data, f"--output={tmp_path}/untouched.db")
+    with ours:
+        assert ours.stop() == 0
+    martletutl("migrate", "export", data, f"--output={tmp_path}/started.db")
+    _, hashed = check(ours)
+    for release in sorted(ETCD_FOLDERS):
+        for name in ("untouched", "started"):
+            back = served("etcd", tmp_path / f"{name}-{release}", release=release)
+            offline(release, "snapshot", "restore", tmp_path / f"{name}.db", *founding(back))
+            assert check(back)[1] == hashed
+
+    # etcdutl raises it as it restores what martletutl exported.
+    plain = served("martlet", tmp_path / "plain")
+    martletutl("migrate", "import", f"--snapshot={snapshot}", *founding(plain))
+    martletutl("migrate", "export", f"--data-dir={plain.directory}/data",
+               f"--output={tmp_path}/plain.db")
+    raised = served("etcd", tmp_path / "raised", release="3.5")
+    offline("3.5", "snapshot", "restore", tmp_path / "plain.db", *BUMP, *founding(raised))
+    check(raised)
+
+
+def test_members_of_etcd_are_replaced_in_place(tmp_path, release):
     """With --keep-members the new members have the IDs, names and peer URLs of the old ones."""
     ours = []
     try:
-        with Cluster("etcd") as theirs:
+        with Cluster("etcd", release=release) as theirs:
             etcdctl(theirs.leader(), "put", "kept", "yes")
             before = sorted((row["ID"], row["name"], row["peerURLs"])
                             for row in theirs.member_list())
@@ -351,6 +458,7 @@ def test_members_of_etcd_are_replaced_in_place(tmp_path):
             member.close()
 
 
+@once
 def test_a_member_without_the_snapshot_gets_it_from_the_others(small):
     """Founders of a restored cluster that come with nothing must not begin with an empty store."""
     snapshot, expected, _ = small
@@ -368,17 +476,17 @@ def test_a_member_without_the_snapshot_gets_it_from_the_others(small):
         cluster.close()
 
 
-def test_status_prints_what_etcdctl_prints(small):
+def test_status_prints_what_etcds_tool_prints(small, release):
     snapshot, _, _ = small
     for form in ("simple", "table", "json", "fields"):
-        theirs = local_etcdctl("snapshot", "status", str(snapshot), "-w", form).stdout
+        theirs = offline(release, "snapshot", "status", snapshot, "-w", form).stdout
         assert martletutl("snapshot", "status", snapshot, "-w", form).stdout == theirs
         assert martletutl("-w", form, "snapshot", "status", snapshot).stdout == theirs
     done = martletutl("snapshot", "status", snapshot, "-w", "protobuf", check=False)
     assert (done.returncode, done.stderr) == (
         4, "Error: protobuf not supported as output format\n")
     assert martletutl("snapshot", "status", check=False).returncode == 128
-    assert martletutl("snapshot", "nonsense", check=False).returncode == 128
+    assert martletutl("snapshot", "nonsense", check=False).returncode == 1
 
 
 def test_hashkv_of_files_is_that_of_the_server(small):
@@ -436,6 +544,7 @@ def test_damaged_and_other_files_are_refused(small, tmp_path):
     assert "is a snapshot of etcd: `martletutl migrate import" in said
 
 
+@once
 def test_a_running_member_keeps_its_directory(small, tmp_path):
     snapshot, _, hashed = small
     member = served("martlet", tmp_path / "m")
@@ -479,6 +588,7 @@ def test_what_only_the_log_has_is_not_left_out(tmp_path):
         assert shown == "late\ndata\n"
 
 
+@once
 def test_inspection(small, tmp_path):
     snapshot, expected, _ = small
     member = served("martlet", tmp_path / "m")
@@ -526,6 +636,7 @@ def test_inspection(small, tmp_path):
     assert str(segment.name) in refused("log", data)
 
 
+@once
 def test_progress_is_for_terminals(small, tmp_path):
     snapshot, _, _ = small
     done = martletutl("migrate", "import", f"--snapshot={snapshot}", f"--data-dir={tmp_path}/a")
@@ -550,6 +661,7 @@ def test_progress_is_for_terminals(small, tmp_path):
     assert b"verifying [" in seen and b"importing [" in seen, seen
 
 
+@once
 def test_an_interrupted_import_leaves_all_or_nothing(small, tmp_path):
     snapshot, _, _ = small
     binary = str(pathlib.Path(martlet_binary()).parent / "martletutl")
