@@ -28,7 +28,7 @@ import Testing
       await expectFailure(.badLeaderTransferee) {
         try await client.maintenance.moveLeader(to: MemberID(rawValue: 5))
       }
-      if server == .etcd {
+      if server.etcdPath != nil {
         await expectFailure(.memberNotFound) {
           try await client.cluster.remove(MemberID(rawValue: 5))
         }

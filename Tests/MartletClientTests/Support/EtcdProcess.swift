@@ -3,7 +3,7 @@ import NIOCore
 import NIOPosix
 import Testing
 
-/// Debian's etcd.
+/// etcd in a process of its own.
 enum EtcdProcess {
   /// A bound on the life of a process whose test died, in seconds.
   static let lifeSecondsMax = 120
@@ -12,17 +12,19 @@ enum EtcdProcess {
   ///
   /// `scheme`: How its clients' port is reached.
   static func run(
+    _ kind: ServerKind,
     scheme: String = "http",
     _ arguments: [String] = [],
     _ body: (String) async throws -> Void
   ) async throws {
     await ServerGate.shared.enter()
     defer { ServerGate.shared.leave() }
+    let program = try #require(kind.etcdPath)
     let folder = try TestFolder()
     let (client, peer) = try await freePorts()
     let process = try spawn(
       [
-        "/usr/bin/timeout", "-s", "KILL", "\(lifeSecondsMax)", ServerKind.etcdPath,
+        "/usr/bin/timeout", "-s", "KILL", "\(lifeSecondsMax)", program,
         "--data-dir", "\(folder.path)/data", "--log-level", "error",
         "--listen-client-urls", "\(scheme)://127.0.0.1:\(client)",
         "--advertise-client-urls", "\(scheme)://127.0.0.1:\(client)",

@@ -35,12 +35,12 @@ final class TLSFolder: Sendable {
     _ body: (String) async throws -> Void
   ) async throws {
     switch server {
-    case .etcd:
+    case .etcd, .newerEtcd:
       var arguments = ["--cert-file", path("server.pem"), "--key-file", path("server.key")]
       if requiresCertificate {
         arguments += ["--client-cert-auth", "--trusted-ca-file", path("ca.pem")]
       }
-      try await EtcdProcess.run(scheme: "https", arguments, body)
+      try await EtcdProcess.run(server, scheme: "https", arguments, body)
     case .martlet, .cluster:
       func secure(_ configuration: inout ServerConfiguration) {
         configuration.listenClientURLs = ["https://127.0.0.1:0"]

@@ -33,12 +33,12 @@ enum ServerKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case martlet
   /// Debian's etcd, as a process.
   case etcd
+  /// That of Debian's next release, which `Tests/install` unpacks.
+  case newerEtcd
   /// Three members in this process.
   case cluster
 
-  static let etcdPath = "/usr/bin/etcd"
-
-  /// With MARTLET_LONG=1 the whole suite also runs against three members.
+  /// With MARTLET_LONG=1 the whole suite also runs against three members and the newer etcd.
   static let isLong = ProcessInfo.processInfo.environment["MARTLET_LONG"] == "1"
 
   /// The kinds that this machine has, and time allows.
@@ -46,7 +46,20 @@ enum ServerKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
 
   /// The kinds with one member.
   static var single: [ServerKind] {
-    FileManager.default.isExecutableFile(atPath: etcdPath) ? [.martlet, .etcd] : [.martlet]
+    let etcds: [ServerKind] = isLong ? [.etcd, .newerEtcd] : [.etcd]
+    return [.martlet]
+      + etcds.filter { FileManager.default.isExecutableFile(atPath: $0.etcdPath ?? "") }
+  }
+
+  /// The program of a kind that is an etcd.
+  var etcdPath: String? {
+    switch self {
+    case .martlet, .cluster: nil
+    case .etcd: "/usr/bin/etcd"
+    case .newerEtcd:
+      URL(fileURLWithPath: #filePath)
+        .appendingPathComponent("../../../../.build/newer-etcd/usr/bin/etcd").standardized.path
+    }
   }
 
   /// For the tests that always run against three members too.
@@ -59,7 +72,7 @@ enum ServerKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
   func run(_ body: (String) async throws -> Void) async throws {
     switch self {
     case .martlet: try await withMember { _, address in try await body(address) }
-    case .etcd: try await EtcdProcess.run([], body)
+    case .etcd, .newerEtcd: try await EtcdProcess.run(self, [], body)
     case .cluster:
       try await TestCluster.run { cluster in
         let leader = try await cluster.leader()
