@@ -2,9 +2,9 @@
 reorders packets, link by link and way by way.
 
 The switch is a program (network_switch.py) at the other end of the namespaces' tun devices, not
-netem, which many kernels are built without. The namespaces have no name and no way out: they are
-gone with their last process. Clients reach a member by its unix socket, so only members are cut
-off.
+netem, which many kernels are built without; where there is one, `NetworkMember.netem` adds that.
+The namespaces have no name and no way out: they are gone with their last process. Clients reach a
+member by its unix socket, so only members are cut off.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN_WITHOUT_INFO = 0x0001 | 0x1000
 SUBNET = "10.77.0"
+DEVICE = "mt0"
 PEER_PORT = 2380
 CLIENT_PORT = 2379
 libc = ctypes.CDLL(None, use_errno=True)
@@ -65,10 +66,10 @@ class Namespace:
             self.handle = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
             self.port = os.open("/dev/net/tun", os.O_RDWR)
             fcntl.ioctl(self.port, TUNSETIFF,
-                        struct.pack("16sH22x", b"mt0", IFF_TUN_WITHOUT_INFO))
+                        struct.pack("16sH22x", DEVICE.encode(), IFF_TUN_WITHOUT_INFO))
             for command in (["link", "set", "lo", "up"],
-                            ["addr", "add", f"{self.address}/24", "dev", "mt0"],
-                            ["link", "set", "mt0", "up"]):
+                            ["addr", "add", f"{self.address}/24", "dev", DEVICE],
+                            ["link", "set", DEVICE, "up"]):
                 subprocess.run(["ip", *command], check=True, capture_output=True, text=True)
         in_thread(make)
 
@@ -192,6 +193,21 @@ class NetworkMember(Member):
             return False
         finally:
             connection.close()
+
+    def netem(self, *faults: str) -> None:
+        """Has the kernel spoil what the member sends, as tc-netem(8) takes it; with nothing, not any
+        more."""
+        change = ["replace", "dev", DEVICE, "root", "netem", *faults] if faults else [
+            "del", "dev", DEVICE, "root"]
+        self.namespace.run(lambda: subprocess.run(
+            ["tc", "qdisc", *change], check=True, capture_output=True, text=True))
+
+    def dropped_packets(self) -> int:
+        """How many packets the kernel has lost since `netem` was asked for faults."""
+        shown = self.namespace.run(lambda: subprocess.run(
+            ["tc", "-s", "-j", "qdisc", "show", "dev", DEVICE], check=True, capture_output=True,
+            text=True))
+        return sum(row["drops"] for row in json.loads(shown.stdout) if row["kind"] == "netem")
 
     def close(self) -> None:
         super().close()

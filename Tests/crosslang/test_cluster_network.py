@@ -6,6 +6,7 @@ The gate runs a short form of each; MARTLET_LONG=1 the long one.
 
 import random
 import os
+import subprocess
 import time
 
 import grpc
@@ -107,6 +108,26 @@ def test_bad_links(api, tmp_path):
             check_end(api, cluster, load, tmp_path / "history")
         print(cluster.switch.counts)
         assert all(cluster.switch.counts.values()), "a fault was not there"
+
+
+def test_bad_links_of_the_kernel(api, tmp_path):
+    """The same by netem, which sees what this kernel's TCP does about it."""
+    with NetworkCluster(flags=[]) as cluster:
+        try:
+            for member in cluster.members:
+                member.netem("delay", "50ms", "20ms", "25%", "loss", "5%", "duplicate", "1%",
+                             "reorder", "25%", "50%")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no netem in this kernel: {error.stderr}")
+        with Load(api, cluster.members) as load:
+            for _ in range(20 if LONG else 2):
+                load.wait_for_progress("writes over bad links")
+            dropped = [member.dropped_packets() for member in cluster.members]
+            print(f"dropped packets: {dropped}")
+            for member in cluster.members:
+                member.netem()
+            check_end(api, cluster, load, tmp_path / "history")
+        assert all(dropped), "a fault was not there"
 
 
 @pytest.mark.parametrize("size", [3, 5])
