@@ -75,7 +75,7 @@ struct DatabaseCommand: ParsableCommand {
 
     func validate() throws {
       guard rev >= 0, limit >= 0 else {
-        throw ValidationError("--rev and --limit are not negative")
+        throw BadArguments(description: "--rev and --limit are not negative")
       }
     }
 

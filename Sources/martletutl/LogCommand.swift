@@ -27,7 +27,7 @@ struct LogCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    guard from <= to else { throw ValidationError("--from is above --to") }
+    guard from <= to else { throw BadArguments(description: "--from is above --to") }
   }
 
   func run() throws {

@@ -9,8 +9,9 @@ struct Martletutl: ParsableCommand {
     abstract: "Works on data directories and snapshot files of Martlet, and on snapshots of etcd.",
     discussion: """
       Commands and flags are those of etcdutl where it has them. A data directory that a server has \
-      open is refused. Exit codes: 0 done, 1 failed, 4 an output format that there is not, 128 wrong \
-      arguments.
+      open is refused. Exit codes, as etcdutl's: 0 done, 1 failed or flags that cannot be read, 4 an \
+      output format that there is not, 128 too many or too few arguments or flags that contradict \
+      each other.
       """,
     subcommands: [
       SnapshotCommand.self, MigrateCommand.self, DefragCommand.self, HashKVCommand.self,
@@ -36,6 +37,8 @@ struct Martletutl: ParsableCommand {
       Interruption.die(of: error)
     } catch let error as UnsupportedFormat {
       fail("\(error)", code: badFormatCode)
+    } catch let error as BadArguments {
+      fail("\(error)", code: badArgumentsCode)
     } catch  where isOfTheParser(error) {
       end(error)
     } catch {
@@ -46,50 +49,19 @@ struct Martletutl: ParsableCommand {
 
   /// Whether the error is about arguments, or no error but a wish for help.
   private static func isOfTheParser(_ error: any Error) -> Bool {
-    error is ValidationError || error is CleanExit || error is ExitCode
-      || exitCode(for: error) != .failure
+    error is CleanExit || error is ExitCode || exitCode(for: error) != .failure
   }
 
+  /// Ends after arguments that were not taken: by the parser, or by a command as `BadArguments`.
   private static func end(_ error: any Error) -> Never {
-    if exitCode(for: error).isSuccess { exit(withError: error) }
-    fail(fullMessage(for: error), code: badArgumentsCode, isWhole: true)
+    let parserCode = exitCode(for: error)
+    if parserCode.isSuccess { exit(withError: error) }
+    let code = parserCode == .validationFailure ? failureCode : badArgumentsCode
+    fail(fullMessage(for: error), code: code, isWhole: true)
   }
 
   private static func fail(_ message: String, code: Int32, isWhole: Bool = false) -> Never {
     StandardError.write(isWhole ? "\(message)\n" : "Error: \(message)\n")
     Glibc.exit(code)
-  }
-}
-
-/// The command line as Go's flags allow it, brought into the parser's form.
-enum CommandLineForm {
-  private static let switches = ["--skip-hash-check", "--mark-compacted", "--keep-members"]
-  private static let formats = ["-w", "--write-out"]
-
-  /// Switches may have a value (`--mark-compacted=true`), and the output format may come before the
-  /// command.
-  static func normal(_ arguments: [String]) -> [String] {
-    var arguments = arguments
-    var leading: [String] = []
-    while let first = arguments.first {
-      if formats.contains(first), arguments.count > 1 {
-        leading += arguments[..<2]
-        arguments.removeFirst(2)
-      } else if formats.contains(where: { first.hasPrefix("\($0)=") }) {
-        leading.append(arguments.removeFirst())
-      } else {
-        break
-      }
-    }
-    return (arguments + leading).flatMap { argument -> [String] in
-      for name in switches where argument.hasPrefix("\(name)=") {
-        switch argument.dropFirst(name.count + 1) {
-        case "true", "1", "t", "T", "TRUE", "True": return [name]
-        case "false", "0", "f", "F", "FALSE", "False": return []
-        default: return [argument]
-        }
-      }
-      return [argument]
-    }
   }
 }

@@ -40,7 +40,7 @@ struct MemberOptions: ParsableArguments {
 
   func validate() throws {
     guard (bumpRevision > 0) == markCompacted else {
-      throw ValidationError("--mark-compacted required if --bump-revision > 0")
+      throw BadArguments(description: "--mark-compacted required if --bump-revision > 0")
     }
   }
 

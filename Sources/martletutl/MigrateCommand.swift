@@ -99,7 +99,7 @@ struct SourceOptions: ParsableArguments {
 
   func validate() throws {
     guard (dataDir == nil) != (snapshot == nil) else {
-      throw ValidationError("one of --data-dir and --snapshot is needed")
+      throw BadArguments(description: "one of --data-dir and --snapshot is needed")
     }
   }
 

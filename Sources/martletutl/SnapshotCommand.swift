@@ -11,18 +11,21 @@ struct SnapshotCommand: ParsableCommand {
   struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Gets backend snapshot status of a given file.",
+      usage: "martletutl snapshot status <filename> [--write-out <write-out>]",
       discussion: """
         Prints hash, revision, total keys and total size of a snapshot, of Martlet or of etcd, after \
         checking its SHA-256 and every page.
         """
     )
 
-    @Argument var filename: String
+    @OptionGroup var file: FileArgument
     @OptionGroup var output: OutputOptions
+
+    func validate() throws { try file.check(for: "snapshot status") }
 
     func run() throws {
       let format = try output.format()
-      let status = try SnapshotStatus(of: SnapshotSource(path: filename), ProgressBar.show)
+      let status = try SnapshotStatus(of: SnapshotSource(path: file.path), ProgressBar.show)
       ProgressBar.clear()
       let hash = String(status.hash, radix: 16)
       let size = ByteCount.text(status.sizeBytes)
@@ -45,6 +48,7 @@ struct SnapshotCommand: ParsableCommand {
   struct Restore: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Restores a snapshot of Martlet to the data directory of a member.",
+      usage: "martletutl snapshot restore <filename> [<options>]",
       discussion: """
         Each founding member of the new cluster restores the same file, with its own --name. The \
         directory appears when it is complete. The store keeps its newest revision exactly, unless \
@@ -53,15 +57,17 @@ struct SnapshotCommand: ParsableCommand {
         """
     )
 
-    @Argument var filename: String
+    @OptionGroup var file: FileArgument
     @OptionGroup var member: MemberOptions
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try file.check(for: "snapshot restore") }
+
     func run() throws {
       let format = try output.format()
-      let source = try SnapshotSource(path: filename)
+      let source = try SnapshotSource(path: file.path)
       let summary = try SnapshotRestore.run(source, member.plan, ProgressBar.show)
-      member.report(summary, "restored", filename, format)
+      member.report(summary, "restored", file.path, format)
     }
   }
 }

@@ -59,9 +59,9 @@ struct HashKVCommand: ParsableCommand {
 
   func validate() throws {
     guard (filename == nil) != (dataDir == nil) else {
-      throw ValidationError("hashkv requires exactly one file or --data-dir")
+      throw BadArguments(description: "hashkv requires exactly one file or --data-dir")
     }
-    guard rev >= 0 else { throw ValidationError("--rev is not negative") }
+    guard rev >= 0 else { throw BadArguments(description: "--rev is not negative") }
   }
 
   func run() throws {
@@ -90,6 +90,8 @@ struct VersionCommand: ParsableCommand {
     abstract: "Prints the version of martletutl."
   )
 
+  @OptionGroup var output: OutputOptions
+
   func run() {
     print("martletutl version: \(Release.martlet)")
     print("API version: \(Release.api)")
@@ -103,11 +105,14 @@ struct CompletionCommand: ParsableCommand {
   )
 
   @Argument(help: "bash, zsh or fish.")
-  var shell: String
+  var shell: String?
+
+  @OptionGroup var output: OutputOptions
 
   func run() throws {
+    guard let shell else { throw CleanExit.helpRequest(self) }
     guard let shell = CompletionShell(rawValue: shell) else {
-      throw ValidationError("no such shell: \(shell)")
+      throw BadArguments(description: "no such shell: \(shell)")
     }
     print(Martletutl.completionScript(for: shell))
   }
