@@ -176,6 +176,47 @@ import Testing
     }
   }
 
+  @Test(arguments: ServerKind.available)
+  func progressIsToldToWhoAsks(server: ServerKind) async throws {
+    try await server.withClient { client in
+      let asking = try await client.watch("asking")
+      let silent = try await client.watch("silent")
+      let last = try await client.kv.put("elsewhere", "1").revision
+      await asking.requestProgress()
+      var batches = asking.batches.makeAsyncIterator()
+      let answer = try #require(try await batches.next())
+      #expect(answer.events.isEmpty)
+      #expect(answer.revision == last && answer.header.revision == last)
+      // Also when there is nothing new.
+      await asking.requestProgress()
+      #expect(try await batches.next()?.revision == last)
+      try await client.kv.put("asking", "1")
+      #expect(try await batches.next()?.events.count == 1)
+      // They share a stream, but this one has not asked.
+      try await client.kv.put("silent", "1")
+      var others = silent.batches.makeAsyncIterator()
+      #expect(try await others.next()?.events.count == 1)
+    }
+  }
+
+  /// What was asked of a member that goes is asked of the next one.
+  @Test func aRequestForProgressOutlivesItsConnection() async throws {
+    try await withMember { _, target in
+      try await withProxies(1, to: target) { proxies in
+        try await withClient([proxies[0].address]) { client in
+          let watch = try await client.watch("a")
+          proxies[0].set(.refuse)
+          proxies[0].cut()
+          await watch.requestProgress()
+          proxies[0].set(.pass)
+          var batches = watch.batches.makeAsyncIterator()
+          let answer = try #require(try await batches.next())
+          #expect(answer.events.isEmpty && answer.revision == watch.revision)
+        }
+      }
+    }
+  }
+
   @Test func cancellingTheReaderEndsIt() async throws {
     try await withMartlet { client in
       let watch = try await client.watch("a")

@@ -17,6 +17,8 @@ final class SharedWatchStream: Sendable {
     var inboxes: [Int64: WatchInbox] = [:]
     /// Asked for and not answered, in order, as members answer; nil for those given up meanwhile.
     var creating: [WatchInbox?] = []
+    /// Those who asked how far the stream has come, and have no answer yet.
+    var progressAskers: [WatchInbox] = []
     /// Watches that are or will be on this stream.
     var memberCount = 0
     /// Takes no new watches.
@@ -82,9 +84,19 @@ final class SharedWatchStream: Sendable {
     if isOver { inbox.end(RPCError(.unavailable("the stream ended"), mayHaveBeenProcessed: false)) }
   }
 
+  /// The member's next report on the stream goes to this inbox.
+  func requestProgress(for inbox: WatchInbox) {
+    state.withLock { state in
+      guard !state.isOver else { return }
+      state.progressAskers.append(inbox)
+      Self.post(.progress, &state)
+    }
+  }
+
   /// The watch of this inbox ends, at the member too.
   func leave(_ inbox: WatchInbox) {
     let isEmpty = state.withLock { state in
+      state.progressAskers.removeAll { $0 === inbox }
       if let id = inbox.watchID {
         if state.inboxes.removeValue(forKey: id) != nil { Self.post(Self.cancellation(id), &state) }
       } else if let place = state.creating.firstIndex(where: { $0 === inbox }) {
@@ -120,6 +132,14 @@ final class SharedWatchStream: Sendable {
 
   private func take(_ response: Etcdserverpb.WatchResponse) {
     let id = response.watchID
+    if id == WatchSession.everyWatch, !response.created {
+      let askers = state.withLock { state in
+        defer { state.progressAskers = [] }
+        return state.progressAskers
+      }
+      for inbox in askers { give(response, to: inbox) }
+      return
+    }
     let inbox = state.withLock { state -> WatchInbox? in
       guard response.created else {
         let inbox = state.inboxes[id]
@@ -137,7 +157,11 @@ final class SharedWatchStream: Sendable {
       }
       return inbox
     }
-    guard let inbox, !inbox.give(response) else { return }
+    if let inbox { give(response, to: inbox) }
+  }
+
+  private func give(_ response: Etcdserverpb.WatchResponse, to inbox: WatchInbox) {
+    guard !inbox.give(response), let id = inbox.watchID else { return }
     // It leaves when its reader sees that it was too slow.
     state.withLock { state in
       guard state.inboxes.removeValue(forKey: id) != nil else { return }
@@ -153,6 +177,7 @@ final class SharedWatchStream: Sendable {
       let inboxes = state.inboxes.values + state.creating.compactMap { $0 }
       state.inboxes = [:]
       state.creating = []
+      state.progressAskers = []
       return inboxes
     }
     use.endpoint.forget(self)

@@ -24,6 +24,15 @@ public struct Watch: AsyncSequence, Sendable {
   /// The same changes, whole revisions at a time.
   public var batches: Batches { Batches(session: session) }
 
+  /// Asks the member how far it has told. `batches` then has a batch without events, behind everything
+  /// up to its revision.
+  ///
+  /// A member of etcd keeps silent while it is behind with this watch or with one that shares its
+  /// stream: ask again. The question goes along when the watch goes on at another member.
+  public func requestProgress() async {
+    await session.requestProgress()
+  }
+
   /// Ends the watch: a reader gets `canceled`.
   public func cancel() async {
     await session.cancel()

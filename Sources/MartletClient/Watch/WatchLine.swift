@@ -12,6 +12,8 @@ protocol WatchLine: Sendable {
   func create(_ request: Etcdserverpb.WatchRequest)
   /// One reader at a time.
   func next() async throws(RPCError) -> WatchLineEvent
+  /// Asks the member how far it has told; its answer has the number `WatchSession.everyWatch`.
+  func requestProgress()
   /// Ends the watch at the member.
   func cancel()
   /// The member may not know the caller's token any more: no new watch goes this way.
@@ -48,6 +50,10 @@ final class OwnWatchLine: WatchLine {
     return try await iterator.next(isolation: nil).map { .response($0) } ?? .over
   }
 
+  func requestProgress() {
+    call.post(.progress)
+  }
+
   func cancel() {
     call.cancel()
   }
@@ -80,6 +86,10 @@ final class SharedWatchLine: WatchLine {
     try await inbox.next()
   }
 
+  func requestProgress() {
+    stream.requestProgress(for: inbox)
+  }
+
   func cancel() {
     guard !hasLeft.exchange(true, ordering: .relaxed) else { return }
     stream.leave(inbox)
@@ -88,6 +98,15 @@ final class SharedWatchLine: WatchLine {
 
   func distrust() {
     stream.retire()
+  }
+}
+
+extension Etcdserverpb.WatchRequest {
+  /// Asks how far the stream has come.
+  static var progress: Self {
+    var request = Self()
+    request.requestUnion = .progressRequest(Etcdserverpb.WatchProgressRequest())
+    return request
   }
 }
 

@@ -20,6 +20,13 @@ struct WatchPosition {
     if nextRevision == 0 { nextRevision = revision + 1 }
   }
 
+  /// The member has sent everything up to `revision`. False when that is nothing new.
+  mutating func told(upTo revision: Int64) -> Bool {
+    guard held.isEmpty, revision >= nextRevision else { return false }
+    nextRevision = revision + 1
+    return true
+  }
+
   /// What of a response is new: whole revisions, and the last of them; nil nothing to tell. No events
   /// when it only tells progress.
   mutating func take(
@@ -27,9 +34,7 @@ struct WatchPosition {
   ) -> (events: [Mvccpb.Event], revision: Int64)? {
     if response.events.isEmpty, !response.fragment, held.isEmpty {
       let revision = response.header?.revision ?? 0
-      guard revision >= nextRevision else { return nil }
-      nextRevision = revision + 1
-      return ([], revision)
+      return told(upTo: revision) ? ([], revision) : nil
     }
     var events = held
     held = []

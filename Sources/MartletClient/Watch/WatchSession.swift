@@ -15,8 +15,13 @@ actor WatchSession {
   private var pace: Pace
   /// Whether the present line has brought anything since it was made.
   private var isLineProven = false
+  /// Whether the reader waits for a report of progress.
+  private var isProgressRequested = false
   /// Its reader was too slow for a stream that others share: it has one of its own from then on.
   private var isAlone = false
+
+  /// The number of a response that is about all watches of its stream.
+  static let everyWatch: Int64 = -1
 
   init(_ scope: CallScope, _ range: KeyRange, _ options: WatchOptions) {
     self.scope = scope
@@ -29,6 +34,11 @@ actor WatchSession {
   /// Creates the watch at a member; returns the store's revision then.
   func start() async throws(ClientError) -> Int64 {
     try await open()
+  }
+
+  func requestProgress() {
+    isProgressRequested = true
+    line?.requestProgress()
   }
 
   /// Ends the watch.
@@ -88,12 +98,26 @@ actor WatchSession {
       error.header = ResponseHeader(response.header)
       throw error
     }
+    if response.watchID == Self.everyWatch { return progress(response) }
     guard let (events, revision) = position.take(response) else { return nil }
     if events.isEmpty, !options.reportsProgress { return nil }
     return WatchBatch(
       events: events.compactMap { WatchEvent($0, scope) },
       revision: revision,
       header: ResponseHeader(response.header)
+    )
+  }
+
+  /// What an answer to a request for progress tells; nil for one that nobody waits for.
+  private func progress(_ response: Etcdserverpb.WatchResponse) -> WatchBatch? {
+    let header = ResponseHeader(response.header)
+    _ = position.told(upTo: header.revision)
+    guard isProgressRequested else { return nil }
+    isProgressRequested = false
+    return WatchBatch(
+      events: [],
+      revision: max(header.revision, position.nextRevision - 1),
+      header: header
     )
   }
 
@@ -149,6 +173,7 @@ actor WatchSession {
     let revision = created.header?.revision ?? 0
     position.created(at: revision)
     if created.canceled { _ = try take(created, from: line) }
+    if isProgressRequested { line.requestProgress() }
     return revision
   }
 }
