@@ -90,6 +90,7 @@ let package = Package(
     // The layers, from the ground up
     .target(name: "Base", swiftSettings: strict),
     .target(name: "Flags", swiftSettings: strict),
+    .target(name: "Terminal", swiftSettings: strict),
     .target(name: "Discovery", dependencies: [nioPosix], swiftSettings: strict),
     .target(name: "Sockets", dependencies: [nioCore], swiftSettings: strict),
     .target(name: "Proto", dependencies: ["Base", "CProto"], swiftSettings: strict),
@@ -220,14 +221,16 @@ let package = Package(
     ),
     .executableTarget(
       name: "martletctl",
-      dependencies: ["MartletClient", "Base", "Proto", "Flags", "Discovery", logging],
+      dependencies: [
+        "MartletClient", "Base", "Proto", "Flags", "Terminal", "Discovery", logging,
+      ],
       exclude: ["README.md"],
       swiftSettings: strict + testable
     ),
     .executableTarget(
       name: "martletutl",
       dependencies: [
-        "Migration", "Base", "Proto",
+        "Migration", "Base", "Proto", "Terminal",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict
@@ -375,6 +378,7 @@ let package = Package(
       dependencies: ["martletctl", "MartletClient", "Base", "Proto"],
       swiftSettings: strict
     ),
+    .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
     .testTarget(
       name: "SimulationTests",
       dependencies: ["Base", "Proto", "Simulation"],

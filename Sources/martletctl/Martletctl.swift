@@ -22,6 +22,7 @@ struct Martletctl {
 
   /// Reads the words and carries them out.
   static func run(_ words: [String], environment: [String: String]) async throws {
+    if CompletionCommands.answer(words) { return }
     let parser = CommandLineParser(commands: CommandTable.all, globals: GlobalFlags.all)
     switch try parse(words, parser) {
     case .help(let command): Streams.print(Usage.text(of: command))

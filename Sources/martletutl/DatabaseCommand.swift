@@ -20,7 +20,7 @@ struct DatabaseCommand: ParsableCommand {
 
     func run() throws {
       let format = try output.format()
-      let found = try source.open().figures()
+      let found = try source.open(beside: format).figures()
       var figures = [
         Figure("revision", "Revision", "revision", found.revision),
         Figure("compacted", "Compacted", "compacted", found.compacted),
@@ -84,7 +84,7 @@ struct DatabaseCommand: ParsableCommand {
       guard format != .table else {
         throw UnsupportedFormat(description: "table not supported as output format")
       }
-      try source.open().forEachKey(
+      try source.open(beside: format).forEachKey(
         prefix: Array(prefix.utf8),
         revision: rev,
         limit: limit,
@@ -131,7 +131,7 @@ struct DatabaseCommand: ParsableCommand {
       guard format != .table else {
         throw UnsupportedFormat(description: "table not supported as output format")
       }
-      try source.open().forEachRecord { name, size, text in
+      try source.open(beside: format).forEachRecord { name, size, text in
         if format == .simple {
           print("\(name)\t\(size)\t\(text)")
         } else {

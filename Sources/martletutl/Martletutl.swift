@@ -42,7 +42,7 @@ struct Martletutl: ParsableCommand {
     } catch  where isOfTheParser(error) {
       end(error)
     } catch {
-      ProgressBar.clear()
+      Progress.abandon()
       fail("\(error)", code: failureCode)
     }
   }

@@ -59,7 +59,6 @@ struct MemberOptions: ParsableArguments {
 
   /// Prints what came of it.
   func report(_ summary: RestoreSummary, _ verb: String, _ file: String, _ format: OutputFormat) {
-    ProgressBar.clear()
     if format == .simple {
       let compacted = summary.compacted >= 0 ? ", compacted \(summary.compacted)" : ""
       let stored = summary.revisionCount.map { ", \($0) stored revisions" } ?? ""

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Migration
+import Terminal
 
 struct MigrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -38,7 +39,7 @@ struct MigrateCommand: ParsableCommand {
         source,
         member.plan,
         keepsMembers: keepMembers,
-        ProgressBar.show
+        Progress.report(beside: format)
       )
       member.report(summary, "imported", snapshot, format)
     }
@@ -62,9 +63,9 @@ struct MigrateCommand: ParsableCommand {
 
     func run() throws {
       let format = try format.format()
-      let store = try source.open()
-      let summary = try EtcdExport.run(store, to: output, ProgressBar.show)
-      ProgressBar.clear()
+      let store = try source.open(beside: format)
+      let progress = Progress.report(beside: format)
+      let summary = try EtcdExport.run(store, to: output, progress)
       if format == .simple {
         print(
           "exported to \(output): revision \(summary.revision), \(summary.revisionCount) stored "
@@ -104,21 +105,23 @@ struct SourceOptions: ParsableArguments {
   }
 
   /// Opens it; says so when a data directory's log holds more than its store.
-  func open() throws -> OfflineStore {
-    try Self.open(dataDir: dataDir, walDir: walDir, file: snapshot)
+  func open(beside format: OutputFormat) throws -> OfflineStore {
+    try Self.open(dataDir: dataDir, walDir: walDir, file: snapshot, beside: format)
   }
 
-  static func open(dataDir: String?, walDir: String?, file: String?) throws -> OfflineStore {
-    let store: OfflineStore
-    if let file {
-      store = try OfflineStore(.file(SnapshotSource(path: file)), ProgressBar.show)
-    } else {
-      store = try OfflineStore(
-        .dataDirectory(dataDir ?? "", logDirectory: walDir),
-        ProgressBar.show
-      )
-    }
-    ProgressBar.clear()
+  static func open(
+    dataDir: String?,
+    walDir: String?,
+    file: String?,
+    beside format: OutputFormat
+  ) throws -> OfflineStore {
+    let origin: OfflineStore.Origin =
+      if let file {
+        .file(try SnapshotSource(path: file))
+      } else {
+        .dataDirectory(dataDir ?? "", logDirectory: walDir)
+      }
+    let store = try OfflineStore(origin, Progress.report(beside: format))
     Interruption.end()
     return store
   }

@@ -112,7 +112,7 @@ enum Output {
 
   /// A word to the operator, beside the answer.
   static func note(_ text: String) {
-    ProgressBar.clear()
+    Progress.abandon()
     StandardError.write("\(text)\n")
   }
 }
@@ -133,25 +133,5 @@ enum JSONText {
       }
     }
     return quoted + "\""
-  }
-}
-
-enum ByteCount {
-  private static let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
-
-  /// In decimal units with two digits, as etcd's tools show sizes.
-  static func text(_ bytes: Int) -> String {
-    if bytes < 10 { return "\(bytes) B" }
-    var (value, unit) = (Double(bytes), 0)
-    while value >= 1000, unit < units.count - 1 {
-      value /= 1000
-      unit += 1
-    }
-    let rounded = (value * 10 + 0.5).rounded(.down) / 10
-    if rounded < 10 {
-      let tenths = Int((rounded * 10).rounded())
-      return "\(tenths / 10).\(tenths % 10) \(units[unit])"
-    }
-    return "\(Int(rounded.rounded(.toNearestOrEven))) \(units[unit])"
   }
 }

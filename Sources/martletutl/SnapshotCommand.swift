@@ -1,5 +1,6 @@
 import ArgumentParser
 import Migration
+import Terminal
 
 struct SnapshotCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -25,8 +26,10 @@ struct SnapshotCommand: ParsableCommand {
 
     func run() throws {
       let format = try output.format()
-      let status = try SnapshotStatus(of: SnapshotSource(path: file.path), ProgressBar.show)
-      ProgressBar.clear()
+      let status = try SnapshotStatus(
+        of: SnapshotSource(path: file.path),
+        Progress.report(beside: format)
+      )
       let hash = String(status.hash, radix: 16)
       let size = ByteCount.text(status.sizeBytes)
       let figures = [
@@ -66,7 +69,8 @@ struct SnapshotCommand: ParsableCommand {
     func run() throws {
       let format = try output.format()
       let source = try SnapshotSource(path: file.path)
-      let summary = try SnapshotRestore.run(source, member.plan, ProgressBar.show)
+      let progress = Progress.report(beside: format)
+      let summary = try SnapshotRestore.run(source, member.plan, progress)
       member.report(summary, "restored", file.path, format)
     }
   }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import Migration
+import Terminal
 
 struct DefragCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -66,7 +67,12 @@ struct HashKVCommand: ParsableCommand {
 
   func run() throws {
     let format = try output.format()
-    let store = try SourceOptions.open(dataDir: dataDir, walDir: walDir, file: filename)
+    let store = try SourceOptions.open(
+      dataDir: dataDir,
+      walDir: walDir,
+      file: filename,
+      beside: format
+    )
     if store.unappliedCount > 0 {
       Output.note(
         "note: \(store.unappliedCount) requests in the log are not in the store yet, and not hashed"

@@ -8,6 +8,7 @@ import Testing
   static let allowed: [String: Set<String>] = [
     "Base": [],
     "Flags": [],
+    "Terminal": [],
     "Discovery": ["NIOPosix"],
     "Sockets": ["NIOCore"],
     "Proto": ["Base", "CProto"],
@@ -61,8 +62,10 @@ import Testing
       "Raft", "MemberFiles", "Replica", "Crypto",
     ],
     "martlet": ["MartletServer", "Gateway", "GRPCProxy", "Sockets", "NIOPosix", "Logging"],
-    "martletctl": ["MartletClient", "Base", "Proto", "Flags", "Discovery", "Logging"],
-    "martletutl": ["Migration", "Base", "Proto", "ArgumentParser"],
+    "martletctl": [
+      "MartletClient", "Base", "Proto", "Flags", "Terminal", "Discovery", "Logging",
+    ],
+    "martletutl": ["Migration", "Base", "Proto", "Terminal", "ArgumentParser"],
     "martlet-sim": ["Simulation", "ArgumentParser"],
     "martlet-bench": [
       "MartletClient", "Base", "Proto", "HTTP2", "RPC", "TLS", "NIOCore", "NIOPosix",
@@ -79,7 +82,7 @@ import Testing
   /// hot path.
   static let withoutFoundation: Set<String> = [
     "Base", "Proto", "HTTP2", "RPC", "Log", "Storage", "Raft", "MVCC", "Membership",
-    "Lease", "Auth", "Watch", "Replica", "Simulation", "Flags", "Discovery", "Gateway",
+    "Lease", "Auth", "Watch", "Replica", "Simulation", "Flags", "Terminal", "Discovery", "Gateway",
     "GRPCProxy", "BoltFile", "MemberFiles",
   ]
 

@@ -1,6 +1,7 @@
-"""What etcdctl 3.4 and martletctl are both given, and where martletctl means to differ."""
+"""What etcdctl and martletctl are both given, and where martletctl means to differ."""
 
 import dataclasses
+import shlex
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,15 +13,20 @@ class Case:
     environment: tuple[tuple[str, str], ...] = ()
     # Stopped by SIGINT when so many lines have come: for commands that go on for ever.
     lines: int = 0
-    # martletctl's exit code where it means to differ; None the same.
+    # martletctl's exit code where it means to differ from etcdctl 3.4; None the same.
     code: int | None = None
+    # The only release whose etcdctl does the same; None all.
+    release: str | None = None
 
 
 def case(text: str, stdin: str = "", lines: int = 0, code: int | None = None,
-         **environment: str) -> Case:
-    import shlex
-    return Case(tuple(shlex.split(text)), stdin, tuple(environment.items()), lines,
-                code)
+         release: str | None = None, **environment: str) -> Case:
+    return Case(tuple(shlex.split(text)), stdin, tuple(environment.items()), lines, code, release)
+
+
+def alike(cases: list[Case], release: str) -> list[Case]:
+    """Those that martletctl is to do as etcdctl of that release does."""
+    return [case for case in cases if case.release in (None, release)]
 
 
 KEYS = [
@@ -94,6 +100,21 @@ KEYS = [
     case("compaction 4 --physical -w json"),
     case("compact 5"),
     case("get a --rev 1"),
+    case("put n1 1"),
+    case("put n2 2"),
+    case("put n3 3"),
+    case("get n --prefix --count-only", release="3.5"),
+    case("get n --prefix --count-only -w fields", release="3.5"),
+    case("get n1 n3 --count-only -w fields", release="3.5"),
+    case("get nope --count-only -w fields", release="3.5"),
+    case("get n --prefix --count-only --limit=1 -w fields", release="3.5"),
+    case("get n --prefix --count-only -w protobuf", release="3.5"),
+    case("get n --prefix --count-only --keys-only -w fields", release="3.5"),
+    case("get n --prefix --count-only --print-value-only", release="3.5"),
+    case("del n1 n3 --range", release="3.5"),
+    case("del n3 --range -w json", release="3.5"),
+    case("del n1 n3 --range --prefix", release="3.5"),
+    case("del n1 n3 --range --from-key", release="3.5"),
 ]
 
 USAGE = [
@@ -110,6 +131,8 @@ USAGE = [
     case("get --command-timeout=1 a"),
     case("get --command-timeout=xs a"),
     case("get a -w SIMPLE"),
+    case("get a --debug"),
+    case("get a --dial-timeout=1s --keepalive-time=20s --keepalive-timeout=5s"),
     case("get a --user root:x"),
     case("get a --user root --password x"),
     case("get a --password x"),
@@ -120,10 +143,10 @@ USAGE = [
     case("get a", ETCDCTL_WRITE_OUT="json"),
     case("get a", ETCDCTL_HEX="true"),
     case("get a", ETCDCTL_PREFIX="true"),
-    case("get a -w fields", ETCDCTL_WRITE_OUT="json"),
+    case("get a -w fields", ETCDCTL_WRITE_OUT="json", release="3.4"),
     case("get a", ETCDCTL_COMMAND_TIMEOUT="7s"),
-    case("get a", ETCDCTL_API="4"),
-    case("get a", ETCDCTL_ENDPOINTS="127.0.0.1:1"),
+    case("get a", ETCDCTL_API="4", release="3.4"),
+    case("get a", ETCDCTL_ENDPOINTS="127.0.0.1:1", release="3.4"),
 ]
 
 _TXN = [
@@ -149,12 +172,16 @@ TXN = [
     case("put a 1"),
     *[case("txn", stdin=text) for text in _TXN],
     case("txn -i", stdin=_TXN[0]),
-    case("txn -w json", stdin=_TXN[0]),
+    case("txn --interactive", stdin=_TXN[1]),
+    case("txn -w json", stdin=_TXN[0], release="3.5"),
     case("txn -w fields", stdin=_TXN[0]),
     case("txn extra"),
 ]
 
 LEASES = [
+    case("lease list"),
+    case("lease list -w json"),
+    case("lease list foo"),
     case("lease grant 100"),
     case("lease grant"),
     case("lease grant x"),
@@ -190,6 +217,10 @@ MEMBERS = [
     case("member list -w json"),
     case("member list -w fields"),
     case("member list -w table"),
+    case("member list --hex"),
+    case("member list -w json --hex", release="3.5"),
+    case("member list -w fields --hex"),
+    case("member list foo"),
     case("member add"),
     case("member add m2"),
     case("member add m2 --peer-urls=foo"),
@@ -226,15 +257,16 @@ ENDPOINTS = [
     case("endpoint status -w fields"),
     case("endpoint status -w table"),
     case("endpoint status -w protobuf"),
-    case("endpoint health"),
+    case("endpoint health", release="3.5"),
     case("endpoint health -w json"),
     case("endpoint health -w fields"),
     case("endpoint health -w table"),
-    case("endpoint health --cluster"),
+    case("endpoint health --cluster", release="3.5"),
     case("endpoint hashkv"),
     case("endpoint hashkv -w json"),
     case("endpoint hashkv -w fields"),
     case("endpoint hashkv -w table"),
+    case("endpoint hashkv --cluster"),
     case("endpoint hashkv --rev 5000"),
     case("endpoint status --endpoints=127.0.0.1:1 --command-timeout=300ms"),
     case("endpoint health --endpoints=127.0.0.1:1 --command-timeout=300ms"),
@@ -281,6 +313,16 @@ AUTH = [
     case("role list foo"),
     case("user get a b"),
     case("auth enable foo"),
+    case("auth status", release="3.5"),
+    case("auth status -w json", release="3.5"),
+    case("auth status -w table", release="3.5"),
+    case("auth status foo", release="3.5"),
+    case("user add n1 --no-password -w json"),
+    case("user add n2 --no-password --new-user-password=x"),
+    case("user add n3 --new-user-password="),
+    case("user add n4:"),
+    case("user add n5 --interactive=false", stdin="\n"),
+    case("user delete n1"),
     case("user get a"),
     case("user get a --detail"),
     case("user get nope"),
@@ -341,6 +383,8 @@ AUTH = [
     case("auth disable"),
     case("user add root:root"),
     case("auth enable"),
+    case("auth status --user root:root", release="3.5"),
+    case("auth status", release="3.5"),
     case("get k3"),
     case("get k3 --user a:pw"),
     case("get k3 --user a:bad"),
@@ -349,7 +393,7 @@ AUTH = [
     case("put k3 1 --user a:pw"),
     case("get '' --prefix --user a:pw"),
     case("user list --user a:pw"),
-    case("endpoint health --user a:pw"),
+    case("endpoint health --user a:pw", release="3.5"),
     case("endpoint health"),
     case("snapshot save {D}/x.db"),
     case("auth disable --user root:root -w json"),
@@ -377,8 +421,13 @@ WATCHES = [
     case("watch w1 w2 --prefix"),
     case("watch w2", ETCDCTL_WATCH_KEY="w1"),
     case("watch w2 -- echo hi", ETCDCTL_WATCH_KEY="w1"),
-    case("watch -i", stdin="watch -x\n"),
-    case("watch -i", stdin="bogus\nwatch\ncancel 1\n"),
+    case("watch --interactive", stdin="watch -x\n"),
+    case("watch -i", stdin="watch w1 --\n"),
+    case("watch -i", stdin="watch w1 --help\n"),
+    case("watch -i", stdin="\n", release="3.5"),
+    case("watch -i", stdin="progress\n", release="3.5"),
+    case("watch w1 --progress-notify --rev 1", lines=6, release="3.5"),
+    case("watch -i", stdin="bogus\nwatch\ncancel 1\n", release="3.5"),
     case("compaction 3"),
     case("watch w1 --rev 1"),
     case("watch w1 --rev 1 -w json"),
@@ -398,7 +447,8 @@ LOCKS = [
     case("elect e"),
     case("elect e a b"),
     case("elect e me", lines=2),
-    case("elect -l e me"),
+    case("elect --listen e me"),
+    case("lock l -- /nonexistent"),
     case("make-mirror"),
     case("make-mirror a b"),
     case("make-mirror 127.0.0.1:1 --no-dest-prefix --dest-prefix x"),
@@ -428,6 +478,9 @@ READS = [
     case("lease list"),
     case("lease list -w json"),
     case("lease list -w fields"),
+    case("auth status -w protobuf", release="3.5"),
+    case("auth status -w json", release="3.5"),
+    case("get '' --prefix --count-only -w fields", release="3.5"),
     case("user list -w protobuf"),
     case("role get r"),
     case("role get r -w protobuf"),

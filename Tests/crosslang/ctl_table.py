@@ -1,60 +1,91 @@
-"""The table of commands and flags: what martletctl has of etcdctl's, made by running both tools.
+"""The table of commands and flags: what martletctl has of etcdctl's, made by running the tools.
 
 `python ctl_table.py` prints Sources/martletctl/README.md; test_martletctl_table.py checks that it
 is up to date."""
 
+import functools
 import os
 import pathlib
 import re
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-ETCDCTL = "/usr/bin/etcdctl"
+from harness import ETCD_FOLDERS, etcd_program
 
-# Why something differs or is missing: a command, or a command and a flag.
-REASONS = {
-    "completion powershell": "missing: it says so; bash, zsh and fish have completion",
-    "migrate": "missing: stores of etcd 2 are beyond what Martlet reads",
-    "version": "differs because it is martletctl's version",
-    "snapshot status": "same; martletutl does the work, which must be beside it or in PATH",
-    "snapshot restore": "differs because martletutl does the work: it takes snapshots of Martlet; "
-                        "for etcd's it has `migrate import`",
-    "defrag --data-dir": "differs because martletutl does the work",
-    "txn": "differs because 'single quotes' keep their whole text (etcdctl 3.4 cuts it), `lease` "
-           "compares, and an unknown operator is an error (etcdctl 3.4 panics in both)",
-    "user get": "differs because --detail with -w json prints JSON only, without lines between",
-    "alarm list": "differs because -w fields prints (etcdctl 3.4 panics)",
-    "watch": "differs because it goes on by itself when members go or restart; interactive "
-             "`progress` is refused",
-    "lock": "differs because the status of the command is passed on, as in 3.5 (3.4 exits with 1)",
-    "lease list": "differs because -w protobuf prints the whole answer, not only its header",
-    "lease grant": "differs because -w protobuf prints the whole answer, not only its header",
-    "lease timetolive": "differs because -w protobuf prints the whole answer, not only its header",
-    "lease keep-alive": "differs because -w protobuf prints the whole answer, not only its header",
-    "get": "differs because of more: --tree",
-    "make-mirror": "differs because it sends transactions instead of single puts, and tries again "
-                   "while the destination is away",
-    "check perf": "differs because progress is shown on a terminal only, on the standard error",
-    "check datascale": "differs because progress is shown on a terminal only, on the standard error",
-    "snapshot save": "differs because nothing is logged; the file has mode 600 and is renamed when "
-                     "it is whole",
-    "--debug": "differs because the client's own log is printed",
-    "--keepalive-time": "differs because less than 10 s is taken as 10 s, as Go's client does too",
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RELEASES = list(ETCD_FOLDERS)
+
+SCRIPT = "a short script of its own, which needs no other package and completes values of flags too"
+PROGRESS = "progress is shown on a terminal only, on the standard error"
+WHOLE_ANSWER = "-w protobuf prints the whole answer, not only its header"
+TXN = "'single quotes' keep their whole text (etcdctl cuts it), `lease` compares, and an unknown " \
+      "operator is an error (etcdctl panics in both)"
+
+# Why something differs or is missing: a command, or a command and a flag; for all releases, or for
+# those that are named.
+REASONS: dict[str, str | dict[str, str]] = {
+    **{f"completion {shell}": SCRIPT for shell in ("bash", "zsh", "fish", "powershell")},
+    "migrate": "stores of etcd 2 are beyond what Martlet reads",
+    "version": "it is martletctl's version",
+    "snapshot restore": "martletutl does the work: it takes snapshots of Martlet; for etcd's it has "
+                        "`migrate import`",
+    "snapshot restore --initial-memory-map-size": "it is taken, and has no meaning here",
+    "snapshot save": "nothing is logged, and a terminal shows a bar; the file has mode 600 and is "
+                     "renamed when it is whole",
+    "defrag --data-dir": "martletutl does the work",
+    "txn": {"3.4": f"{TXN}; -w json names responses as 3.5 does", "3.5": TXN},
+    "user get": "--detail with -w json prints JSON only, without lines between",
+    "alarm disarm": "-w fields prints (etcdctl panics when there is no alarm)",
+    "auth status": {"3.5": "-w fields prints too"},
+    "watch": "it goes on by itself when members go or restart",
+    "lock": {"3.4": "the status of the command is passed on, as in 3.5 (3.4 exits with 1)"},
+    "endpoint health": {
+        "3.4": "healthy endpoints are told on the standard output, as in 3.5; in the order in which "
+               "they were given",
+        "3.5": "endpoints are told in the order in which they were given",
+    },
+    "member list": {
+        "3.4": "-w json --hex prints IDs in hexadecimal, as in 3.5, and learners as such",
+        "3.5": "-w json --hex prints learners as such",
+    },
+    "lease list": WHOLE_ANSWER,
+    "lease grant": WHOLE_ANSWER,
+    "lease timetolive": WHOLE_ANSWER,
+    "lease keep-alive": WHOLE_ANSWER,
+    "get --count-only": {"3.5": "-w json prints too"},
+    "make-mirror": "it sends transactions instead of single puts, and tries again while the "
+                   "destination is away",
+    "check perf": PROGRESS,
+    "check datascale": PROGRESS,
+    "--debug": "the client's own log is printed",
+    "--discovery-srv": "`endpoint` and `snapshot save` ask there too (etcdctl: 127.0.0.1:2379)",
+    "--insecure-discovery": "it is an error when it leaves no endpoint (etcdctl: 127.0.0.1:2379)",
+    "--keepalive-time": "less than 10 s is taken as 10 s, as Go's client does too",
 }
 
-# How both tools differ everywhere.
+# What is worth saying of what is the same, or of what only martletctl has.
+NOTES = {
+    "snapshot status": "martletutl does the work, which must be beside it or in PATH",
+    "top": "live rates per member: writes and applied entries per second, who lags",
+    "get --min-mod-rev": "as in 3.6", "get --max-mod-rev": "as in 3.6",
+    "get --min-create-rev": "as in 3.6", "get --max-create-rev": "as in 3.6",
+    "get --tree": "keys as a tree of the parts between slashes",
+    "make-mirror --rev": "as in 3.6", "make-mirror --max-txn-ops": "as in 3.6",
+}
+
+NOT_THERE = "–"
+
+# How the tools differ everywhere.
 GENERAL = [
     "An error of usage is printed once; cobra prints it twice. Help is in words of its own.",
     "A format that a command does not have is refused before anything is done, not afterwards.",
     "Of a call that failed only `Error: ...` is printed, without the client's JSON log line; below "
     "it in brackets may stand what the connection's trouble was.",
-    "`member list -w json --hex` prints IDs in hexadecimal, as in 3.5.",
-    "A value in the environment that a flag cannot have is an error (etcdctl ignores it).",
-    "`endpoint health` keeps the order of the endpoints.",
+    "A variable of the environment that a flag shadows is an error in the words of 3.4; one that a "
+    "flag cannot have is an error too (etcdctl ignores it).",
+    "`snapshot` and `defrag --data-dir` do not say on the standard error that they are deprecated, "
+    "as 3.5 does.",
     "PUT and DELETE of `watch` are coloured on a terminal, unless `NO_COLOR` is set.",
 ]
-
-OWN_COMMANDS = {"top": "live rates per member: writes and applied entries per second, who lags"}
 
 
 def output(binary: str, *words: str) -> str:
@@ -87,63 +118,67 @@ def flags(binary: str, words: list[str], title: str = "OPTIONS") -> dict[str, st
     return found
 
 
-def verdict(key: str, there: bool, same: bool) -> str:
-    if key in REASONS:
-        return REASONS[key]
-    if not there:
-        return "MISSING WITHOUT A REASON"
-    return "same" if same else "DIFFERS WITHOUT A REASON"
-
-
-def rows(martletctl: str) -> list[tuple[str, str, str]]:
-    ours = set(commands(martletctl))
-    known = sorted(set(commands(ETCDCTL)))
-    newer = {"auth status": {}}
-    everywhere = flags(ETCDCTL, ["get"], "GLOBAL OPTIONS")
-    result = []
-    for command in sorted(set(known) | set(newer)):
-        there = command in ours or command == "help"
-        result.append((command, "", verdict(command, there, True)))
-        if not there or command == "help":
-            continue
+def surface(binary: str) -> dict[str, dict[str, str] | None]:
+    """The flags of each command; of `(all)` those that every command has."""
+    everywhere = flags(binary, ["get"], "GLOBAL OPTIONS")
+    found = {"(all)": everywhere}
+    for command in commands(binary):
         words = command.split()
-        theirs = newer.get(command) if command not in known else {
-            **flags(ETCDCTL, words),
-            # Flags of a whole group stand among the global ones.
-            **{name: value for name, value in flags(ETCDCTL, words, "GLOBAL OPTIONS").items()
-               if name not in everywhere},
-        }
-        own = flags(martletctl, words)
-        for name in sorted(theirs):
-            key = f"{command} --{name}"
-            same = own.get(name) == theirs[name]
-            result.append((command, f"--{name}", verdict(key, name in own, same)))
-        for name in sorted(set(own) - set(theirs)):
-            result.append((command, f"--{name}", NEWER.get(f"{command} --{name}",
-                                                           "martletctl's own")))
-    for command in sorted(ours - set(known) - set(newer)):
-        result.append((command, "", f"martletctl's own: {OWN_COMMANDS[command]}"))
-    own = flags(martletctl, ["get"], "GLOBAL OPTIONS")
-    for name in sorted(everywhere):
-        same = own.get(name) == everywhere[name]
-        result.append(("(all)", f"--{name}", verdict(f"--{name}", name in own, same)))
+        # Flags of a whole group stand among the global ones.
+        of_group = {} if command == "help" else flags(binary, words, "GLOBAL OPTIONS")
+        found[command] = {**({} if command == "help" else flags(binary, words)),
+                          **{n: v for n, v in of_group.items() if n not in everywhere}}
+    found.setdefault("help", {})
+    return found
+
+
+def reason(key: str, release: str) -> str:
+    found = REASONS.get(key, "")
+    return found.get(release, "") if isinstance(found, dict) else found
+
+
+def verdict(key: str, release: str, theirs: str | None, ours: str | None) -> str:
+    """One word; `theirs` and `ours` are None for what is not there."""
+    if theirs is None:
+        return NOT_THERE
+    if ours is None:
+        return "missing" if reason(key, release) else "MISSING WITHOUT A REASON"
+    if reason(key, release):
+        return "differs"
+    return "same" if ours == theirs else "DIFFERS WITHOUT A REASON"
+
+
+def why(key: str, verdicts: dict[str, str]) -> str:
+    reasons = {release: reason(key, release) for release, word in verdicts.items()
+               if word in ("differs", "missing")}
+    if len(set(reasons.values())) > 1 or 0 < len(reasons) < sum(
+            word != NOT_THERE for word in verdicts.values()):
+        return "; ".join(f"{release}: {text}" for release, text in reasons.items())
+    return next(iter(reasons.values()), NOTES.get(key, ""))
+
+
+@functools.cache
+def rows(martletctl: str) -> list[tuple[str, str, dict[str, str], str]]:
+    """Command, flag, a word for each release, and why."""
+    ours = surface(martletctl)
+    theirs = {release: surface(etcd_program("etcdctl", release)) for release in RELEASES}
+    result = []
+
+    def add(command: str, flag: str, value) -> None:
+        key = f"{'' if command == '(all)' else command} {flag}".strip()
+        verdicts = {release: verdict(key, release, value(theirs[release]), value(ours))
+                    for release in RELEASES}
+        result.append((command, flag, verdicts, why(key, verdicts)))
+
+    surfaces = [ours, *theirs.values()]
+    known = {command for surface in surfaces for command in surface}
+    for command in sorted(known, key=lambda name: (name == "(all)", name)):
+        if command != "(all)":
+            add(command, "", lambda surface: "" if command in surface else None)
+        if command in ours:  # Else its flags are missing with it.
+            for name in sorted({name for s in surfaces for name in s.get(command, {})}):
+                add(command, f"--{name}", lambda surface: surface.get(command, {}).get(name))
     return result
-
-
-# Flags that etcdctl has had since 3.4.
-NEWER = {
-    "get --count-only": "same as in 3.5; also with -w json",
-    "get --min-mod-rev": "same as in 3.6", "get --max-mod-rev": "same as in 3.6",
-    "get --min-create-rev": "same as in 3.6", "get --max-create-rev": "same as in 3.6",
-    "del --range": "same as in 3.5",
-    "snapshot restore --bump-revision": "same as in 3.5",
-    "snapshot restore --mark-compacted": "same as in 3.5",
-    "snapshot restore --initial-memory-map-size": "taken, and without meaning here",
-    "make-mirror --dest-user": "same as in 3.5",
-    "make-mirror --dest-password": "same as in 3.5",
-    "make-mirror --rev": "same as in 3.6", "make-mirror --max-txn-ops": "same as in 3.6",
-    "watch --progress-notify": "same as in 3.5",
-}
 
 
 def page(martletctl: str) -> str:
@@ -152,15 +187,19 @@ def page(martletctl: str) -> str:
         "The command line of Martlet and etcd: etcdctl's commands, flags, environment, formats and "
         "exit codes.", "",
         "Generated by `Tests/crosslang/ctl_table.py`, which runs martletctl and Debian's etcdctl "
-        "3.4. Do not edit.",
-        "`Tests/crosslang/test_martletctl.py` compares their output, errors and exit codes.", "",
+        f"{' and '.join(RELEASES)}. Do not edit.",
+        "`Tests/crosslang/test_martletctl.py` compares their output, errors and exit codes.",
+        "Where the two releases differ, martletctl follows the newer.", "",
         "## Everywhere", "",
         *[f"- {text}" for text in GENERAL], "",
         "## Commands and flags", "",
-        "| command | flag | beside etcdctl |", "|---|---|---|",
+        f"{NOT_THERE}: etcdctl does not have it.", "",
+        f"| command | flag | {' | '.join(RELEASES)} | why |",
+        "|---|---|" + "---|" * len(RELEASES) + "---|",
     ]
-    for command, flag, text in rows(martletctl):
-        lines.append(f"| `{command}` | {f'`{flag}`' if flag else ''} | {text} |")
+    for command, flag, verdicts, text in rows(martletctl):
+        cells = [f"`{command}`", f"`{flag}`" if flag else "", *verdicts.values(), text]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""martletctl beside Debian's etcdctl 3.4: the same calls, the same output, errors and exit codes."""
+"""martletctl beside etcdctl of each release: the same calls, the same output, errors and exit codes."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import time
 
 import ctl_cases
 import pytest
-from harness import Member, etcdctl
+from harness import ETCD_FOLDERS, Member, etcd_program, etcdctl
 
 SECONDS_MAX = 60
 
@@ -23,7 +23,8 @@ def martletctl_binary() -> str:
     return str(pathlib.Path(folder or root / ".build/release") / "martletctl")
 
 
-BINARIES = {"etcdctl": "/usr/bin/etcdctl", "martletctl": martletctl_binary()}
+BINARIES = {"martletctl": martletctl_binary(),
+            **{f"etcdctl {release}": etcd_program("etcdctl", release) for release in ETCD_FOLDERS}}
 
 
 @dataclasses.dataclass
@@ -169,28 +170,30 @@ def compare(case: ctl_cases.Case, theirs: Outcome, ours: Outcome, masks) -> list
     return [f"{' '.join(case.words)}: {problem}" for problem in problems]
 
 
-# Every group at Debian's etcd, and at Martlet those whose answers are most the server's own.
-RUNS = [("etcd", group) for group in ctl_cases.GROUPS] + [
-    ("martlet", group) for group in ("keys", "members", "watches", "locks")]
+# Every group at etcd, and at Martlet those whose answers are most the server's own.
+RUNS = [("etcd", release, group) for release in ETCD_FOLDERS for group in ctl_cases.GROUPS] + [
+    ("martlet", "3.5", group) for group in ("keys", "members", "watches", "locks")]
 
 
-@pytest.mark.parametrize("kind,group", RUNS)
-def test_same_as_etcdctl(kind: str, group: str) -> None:
-    """Each tool at a fresh server of its own."""
+@pytest.mark.parametrize("kind,release,group", RUNS)
+def test_same_as_etcdctl(kind: str, release: str, group: str) -> None:
+    """Each tool at a fresh server of its own, of the same release where that is etcd."""
     problems = []
     flags = ["--bcrypt-cost=4"]
-    with Member(kind, flags) as first, Member(kind, flags) as second:
-        theirs, ours = Run("etcdctl", first), Run("martletctl", second)
-        for case in ctl_cases.GROUPS[group]:
+    with Member(kind, flags, release=release) as first, \
+            Member(kind, flags, release=release) as second:
+        theirs, ours = Run(f"etcdctl {release}", first), Run("martletctl", second)
+        for case in ctl_cases.alike(ctl_cases.GROUPS[group], release):
             problems += compare(case, theirs(case), ours(case), (theirs.masked, ours.masked))
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("kind", ["etcd", "martlet"])
-def test_same_bytes(kind: str) -> None:
+@pytest.mark.parametrize("kind,release",
+                         [("etcd", "3.4"), ("etcd", "3.5"), ("martlet", "3.4"), ("martlet", "3.5")])
+def test_same_bytes(kind: str, release: str) -> None:
     """Both tools at one server: not a byte differs."""
     problems = []
-    with Member(kind) as member:
+    with Member(kind, release=release) as member:
         for words in (["put", "a", "1"], ["put", "b", "<&>"], ["put", "a", "2"], ["del", "b"],
                       ["put", "\udcff", "\udcfe"],
                       ["put", "ü", "\t"], ["lease", "grant", "1000"], ["user", "add", "u:p"],
@@ -198,7 +201,7 @@ def test_same_bytes(kind: str) -> None:
                       ["role", "grant-permission", "r", "read", "k", "--prefix"],
                       ["member", "add", "l", "--learner", "--peer-urls=http://127.0.0.1:1"]):
             etcdctl(member, *words)
-        reads = list(ctl_cases.READS)
+        reads = ctl_cases.alike(ctl_cases.READS, release)
         if kind == "etcd":
             path = f"{member.directory}/s.db"
             etcdctl(member, "snapshot", "save", path)
@@ -208,7 +211,7 @@ def test_same_bytes(kind: str) -> None:
             # Answers of 3.6 have fields that etcdctl 3.4 does not know.
             reads = [case for case in reads if case.words[0] != "endpoint" or "json" not in case.words]
         for case in reads:
-            theirs = run("etcdctl", member.endpoint, case, list(case.words))
+            theirs = run(f"etcdctl {release}", member.endpoint, case, list(case.words))
             ours = run("martletctl", member.endpoint, case, list(case.words))
             if theirs.stdout != ours.stdout or (theirs.code != ours.code and not case.lines):
                 problems.append(f"{' '.join(case.words)}: {theirs} != {ours}")

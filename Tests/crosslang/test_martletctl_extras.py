@@ -5,13 +5,12 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from harness import Cluster, Member, etcdctl
+from harness import Cluster, Member, etcd_program, etcdctl
 from test_martletctl import SECONDS_MAX, martletctl_binary
 
 WAIT_SECONDS = 60
@@ -32,15 +31,19 @@ def ctl(endpoint: str, *words: str, check: bool = True,
 class Running:
     """A call that goes on: what it prints is waited for line by line."""
 
-    def __init__(self, endpoint: str, *words: str):
+    def __init__(self, endpoint: str, *words: str, binary: str | None = None):
         self.process = subprocess.Popen(
-            [martletctl_binary(), f"--endpoints={endpoint}", *words], env=environment(),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [binary or martletctl_binary(), f"--endpoints={endpoint}", *words], env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.text = b""
 
-    def wait_for(self, text: str) -> None:
+    def type(self, line: str) -> None:
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
-        while text.encode() not in self.text:
+        while self.text.count(text.encode()) < times:
             ready, _, _ = select.select([self.process.stdout], [], [],
                                         max(0, deadline - time.monotonic()))
             piece = os.read(self.process.stdout.fileno(), 65536) if ready else b""
@@ -60,8 +63,8 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
 
 
 def wait_until(condition, what: str) -> None:
@@ -107,6 +110,68 @@ def test_a_lock_is_held_while_its_command_runs_and_given_back_by_signals() -> No
         assert (done.returncode, done.stderr) == (7, "Error: exit status 7\n")
 
 
+@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 3), (signal.SIGINT, 0)])
+def test_signals_reach_the_command_of_a_lock(number: int, code: int) -> None:
+    """SIGTERM is handed on. SIGINT comes from a terminal, which gives it to the command itself, and is
+    not given twice; the lock is held until the command has ended."""
+    with Member("martlet") as member:
+        with Running(member.endpoint, "lock", "l", "--", "sh", "-c",
+                     "trap 'echo got; exit 3' TERM; echo begun; read line") as lock:
+            lock.wait_for("begun\n")
+            lock.process.send_signal(number)
+            if number == signal.SIGTERM:
+                lock.wait_for("got\n")
+            else:
+                assert ctl(member.endpoint, "get", "l", "--prefix").stdout
+                lock.type("")
+            assert lock.process.wait(WAIT_SECONDS) == code
+        assert ctl(member.endpoint, "get", "l", "--prefix").stdout == ""
+        killed = ctl(member.endpoint, "lock", "l", "--", "sh", "-c", "kill -KILL $$", check=False)
+        assert (killed.returncode, killed.stderr) == (128 + signal.SIGKILL, "Error: signal: killed\n")
+
+
+def test_an_interrupt_reaches_what_runs_in_the_foreground() -> None:
+    """The command of a lock can be interrupted: martletctl's own threads block signals."""
+    with Member("martlet") as member:
+        process = subprocess.Popen(
+            [martletctl_binary(), f"--endpoints={member.endpoint}", "lock", "l", "--", "sh", "-c",
+             "echo begun; exec sleep 1000"], env=environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            assert process.stdout.readline() == b"begun\n"
+            os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
+            assert process.wait(WAIT_SECONDS) == 128 + signal.SIGINT
+            assert process.stderr.read() == b"Error: signal: interrupt\n"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            process.stdout.close()
+            process.stderr.close()
+        assert ctl(member.endpoint, "get", "l", "--prefix").stdout == ""
+
+
+@pytest.mark.parametrize("form,end", [("simple", "progress notify: 1"), ("json", '"Created":false}'),
+                                      ("fields", '"RaftTerm" : 2')])
+def test_progress_of_interactive_watches(form: str, end: str) -> None:
+    """As etcdctl: each watch tells how far it has come."""
+    with Member("etcd", release="3.5") as member:
+        shown = []
+        for binary in (etcd_program("etcdctl", "3.5"), martletctl_binary()):
+            with Running(member.endpoint, "watch", "-i", "-w", form, binary=binary) as watch:
+                watch.type("watch a")
+                watch.type("watch b --prefix")
+                watch.type("progress")
+                watch.wait_for(f"{end}\n", times=2)
+                watch.process.stdin.close()
+                assert watch.process.wait(WAIT_SECONDS) == 3
+                watch.text += watch.process.stdout.read()
+                shown.append(sorted(watch.text.splitlines()))
+                assert watch.process.stderr.read() == (
+                    b"Error: error reading watch request line: EOF\n")
+        assert shown[0] == shown[1]
+
+
 def test_who_is_elected_is_told_to_listeners() -> None:
     with Member("martlet") as member:
         with Running(member.endpoint, "elect", "e", "one") as one:
@@ -149,7 +214,31 @@ def test_a_mirror_copies_follows_and_outlives_its_destination() -> None:
         destination.close()
 
 
-def test_shapes_that_are_newer_than_etcdctl_3_4() -> None:
+@pytest.mark.parametrize("flags", [["--dest-user=root:pw"],
+                                   ["--dest-user=root", "--dest-password=pw"]])
+def test_a_mirror_logs_in_at_its_destination(flags: list[str]) -> None:
+    """As etcdctl does; and it may begin late."""
+    with Member("martlet", ["--bcrypt-cost=4"]) as source, \
+            Member("martlet", ["--bcrypt-cost=4"]) as destination:
+        ctl(destination.endpoint, "user", "add", "root:pw")
+        ctl(destination.endpoint, "auth", "enable")
+        ctl(source.endpoint, "put", "old", "1")
+        ctl(source.endpoint, "put", "new", "1")
+
+        def copied() -> str:
+            return ctl(destination.endpoint, "--user=root:pw", "get", "", "--prefix",
+                       "--keys-only").stdout
+        with Running(source.endpoint, "make-mirror", destination.endpoint, *flags, "--rev=3"):
+            wait_until(lambda: copied() == "new\n\n", "not begun at its revision")
+        with Running(source.endpoint, "make-mirror", destination.endpoint, *flags,
+                     binary=etcd_program("etcdctl", "3.5")):
+            wait_until(lambda: copied() == "new\n\nold\n\n", "not copied")
+        refused = ctl(source.endpoint, "make-mirror", destination.endpoint, "--dest-user=root:no",
+                      check=False)
+        assert refused.returncode != 0 and "authentication failed" in refused.stderr, refused
+
+
+def test_shapes_that_only_martletctl_has() -> None:
     with Member("martlet") as member:
         ctl(member.endpoint, "put", "a/b", "1")
         ctl(member.endpoint, "put", "a/c/d", "2")
@@ -169,6 +258,8 @@ def test_shapes_that_are_newer_than_etcdctl_3_4() -> None:
         assert status["authRevision"] == 1 and "enabled" not in status
         hexed = json.loads(ctl(member.endpoint, "member", "list", "-w", "json", "--hex").stdout)
         assert re.fullmatch("[0-9a-f]{1,16}", hexed["members"][0]["ID"])
+        assert re.fullmatch(r"martletctl version: \S+\nAPI version: 3\.\d+\n",
+                            ctl(member.endpoint, "version").stdout)
         top = ctl(member.endpoint, "top", "--count=1", "--interval=100ms", "-w", "json").stdout
         row, = json.loads(top)
         assert row["ROLE"] == "leader" and row["REVISION"] == "4" and row["WRITES/S"] == "0"
@@ -246,7 +337,7 @@ def test_several_members() -> None:
     with Cluster("martlet") as cluster:
         leader = cluster.leader()
         other = next(member for member in cluster.members if member is not leader)
-        healthy = ctl(leader.endpoint, "endpoint", "health", "--cluster").stderr
+        healthy = ctl(leader.endpoint, "endpoint", "health", "--cluster").stdout
         assert healthy.count("is healthy") == 3
         moved = ctl(cluster.endpoints, "move-leader", cluster.id_of(other)).stdout
         assert moved.startswith("Leadership transferred from ")
@@ -259,60 +350,9 @@ def test_several_members() -> None:
         other.kill()
         ctl(cluster.endpoints, "put", "k", "v")
         rest = ",".join(m.endpoint for m in cluster.members if m is not other)
-        assert ctl(rest, "endpoint", "health").stderr.count("is healthy") == 2
+        assert ctl(rest, "endpoint", "health").stdout.count("is healthy") == 2
         done = ctl(other.endpoint, "endpoint", "health", "--command-timeout=300ms", check=False)
         assert done.returncode == 1 and "is unhealthy" in done.stderr
-
-
-def script(shell: str) -> str:
-    return ctl("127.0.0.1:1", "completion", shell).stdout
-
-
-def test_completion_in_bash() -> None:
-    text = script("bash")
-
-    def complete(*words: str) -> list[str]:
-        line = " ".join(f"'{word}'" for word in ("martletctl", *words))
-        ask = (f"{text}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _martletctl; "
-               "printf '%s\\n' \"${COMPREPLY[@]}\"")
-        return subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True,
-                              timeout=SECONDS_MAX).stdout.split()
-
-    assert complete("comp") == ["compaction", "completion"]
-    assert complete("--endpoints", "x", "lease", "gr") == ["grant"]
-    assert complete("get", "--pre") == ["--prefix"]
-    assert complete("lease", "timetolive", "--k")[0] == "--keys"
-    assert complete("-w", "js") == ["json"]
-    assert complete("get", "k", "--print") == ["--print-value-only"]
-
-
-@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish on this machine")
-def test_completion_in_fish() -> None:
-    def complete(line: str) -> list[str]:
-        done = subprocess.run(["fish", "-c", f"source; complete -C '{line}'"], text=True,
-                              input=script("fish"), capture_output=True, check=True,
-                              timeout=SECONDS_MAX)
-        return [row.split("\t")[0] for row in done.stdout.splitlines()]
-
-    assert complete("martletctl comp") == ["compaction", "completion"]
-    assert complete("martletctl lease gr") == ["grant"]
-    assert complete("martletctl get --pre") == ["--prefix"]
-    assert "--keys" in complete("martletctl lease timetolive --ke")
-
-
-@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh on this machine")
-def test_completion_in_zsh() -> None:
-    """The words that are offered; the rest is zsh's own."""
-    def offered(said: str, name: str) -> list[str]:
-        done = subprocess.run(
-            ["zsh", "-f", "-c", f"compdef() {{ }}; source /dev/stdin; _martletctl_entries '{said}'; "
-             f"print -l -- ${name}"],
-            input=script("zsh"), text=True, capture_output=True, check=True, timeout=SECONDS_MAX)
-        return [row.split(":")[0] for row in done.stdout.splitlines()]
-
-    assert "compaction" in offered("", "entries")
-    assert "keep-alive" in offered("lease", "entries")
-    assert offered("lease timetolive", "flags") == ["--keys", "--help"]
 
 
 def test_without_a_server() -> None:

@@ -1,8 +1,10 @@
-"""Sources/martletctl/README.md says what the tools do, and of 3.5's surface nothing is missing."""
+"""Sources/martletctl/README.md says what the tools do, of 3.5's surface nothing is missing, and all of
+it is tried beside etcdctl."""
 
 import pathlib
 import re
 
+import ctl_cases
 import ctl_table
 import pytest
 from test_martletctl import martletctl_binary
@@ -13,6 +15,46 @@ def test_the_table_is_up_to_date() -> None:
     assert "WITHOUT A REASON" not in page, page
     stored = ctl_table.ROOT / "Sources/martletctl/README.md"
     assert stored.read_text() == page, f"run ctl_table.py and put its output into {stored}"
+
+
+# What the comparisons of test_martletctl.py do not give both tools, and which tests do instead.
+TRIED_IN = {
+    "test_martletctl_extras.py": [
+        "check perf", "check datascale", "top", "version", "get --tree", "get --min-mod-rev",
+        "get --max-mod-rev", "get --min-create-rev", "get --max-create-rev", "make-mirror --prefix",
+        "make-mirror --rev", "make-mirror --max-txn-ops", "make-mirror --dest-user",
+        "make-mirror --dest-password"],
+    "test_martletctl_tls.py": [
+        "--insecure-skip-tls-verify", "--insecure-transport", "make-mirror --dest-cacert",
+        "make-mirror --dest-cert", "make-mirror --dest-key", "make-mirror --dest-insecure-transport"],
+    "test_martletctl_discovery.py": [
+        "--discovery-srv", "--discovery-srv-name", "--insecure-discovery"],
+    "test_martletctl_completion.py": ["completion"],
+    "test_martletutl.py": ["snapshot restore", "defrag --data-dir"],
+}
+
+
+def test_everything_is_tried() -> None:
+    """A command or flag that nobody tries is not `same`."""
+    elsewhere = [name for names in TRIED_IN.values() for name in names]
+    given = {case.words for group in ctl_cases.GROUPS.values() for case in group}
+    problems = []
+
+    def is_tried(command: str, flag: str) -> bool:
+        key = f"{command} {flag}".strip()
+        if any(key == name or key.startswith(name + " ") for name in elsewhere):
+            return True
+        path = tuple(command.split())
+        return any(words[:len(path)] == path
+                   and (not flag or any(word.split("=")[0] == flag for word in words))
+                   for words in given)
+
+    for command, flag, _, _ in ctl_table.rows(martletctl_binary()):
+        if command in ("help", "migrate"):
+            continue
+        if not is_tried("" if command == "(all)" else command, flag):
+            problems.append(f"{command} {flag}")
+    assert not problems, problems
 
 
 def test_everything_of_the_contract_is_there() -> None:

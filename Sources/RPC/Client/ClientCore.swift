@@ -95,7 +95,7 @@ final class ClientCore: @unchecked Sendable {
       case .failure(let error):
         self.state = .idle
         let end = CallEnd(
-          .unavailable("connecting to \(self.target) failed: \(error)"),
+          .unavailable("connecting to \(self.target) failed: \(ConnectionTrouble.text(of: error))"),
           mayHaveBeenProcessed: false
         )
         for (call, _) in waiting { call.finish(end) }

@@ -7,7 +7,13 @@ enum CheckCommands {
     [
       Flag("auto-compact", .bool, "", "forget the history of the load afterwards"),
       Flag("auto-defrag", .bool, "", "give its space back afterwards"),
-      Flag("load", .string, "s", "how much: s(mall), m(edium), l(arge) or xl(arge)"),
+      Flag(
+        "load",
+        .string,
+        "s",
+        "how much: s(mall), m(edium), l(arge) or xl(arge)",
+        values: .words(["s", "m", "l", "xl"])
+      ),
       Flag("prefix", .string, prefix, "what the keys of the load begin with"),
     ]
   }

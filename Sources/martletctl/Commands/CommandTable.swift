@@ -14,11 +14,12 @@ extension Invocation {
   /// The bytes of an argument, as they came.
   func bytes(_ index: Int) -> [UInt8] { RawText.bytes(arguments[index]) }
 
-  /// Runs `body` with a client, and closes that.
+  /// Runs `body` with a client of these endpoints, or of those that the flags name, and closes it.
   func withConnection(
+    to endpoints: [String]? = nil,
     _ body: (Connection) async throws -> Void
   ) async throws {
-    let connection = try await Connection(self)
+    let connection = try await Connection(self, endpoints: endpoints)
     do {
       try await body(connection)
     } catch {

@@ -1,4 +1,5 @@
 import Proto
+import Terminal
 
 /// `check datascale`.
 enum DataScaleCheck {
@@ -22,13 +23,6 @@ enum DataScaleCheck {
           + "per key-value, \(clients) concurrent clients]."
       )
       let counter = Counter()
-      let progress = Task {
-        let bar = ProgressBar("writing", total: UInt64(keys))
-        while (try? await Task.sleep(for: .milliseconds(200))) != nil {
-          bar.show(UInt64(min(counter.count, keys)))
-        }
-        bar.clear()
-      }
       let puts = PutLoad(
         connections: try await PutLoad.connections(invocation, tasks: clients),
         tasks: clients
@@ -40,9 +34,15 @@ enum DataScaleCheck {
           value: [UInt8](repeating: 0, count: valueBytes)
         )
       }
-      let report = try await puts.run(counter: counter)
-      progress.cancel()
-      await progress.value
+      let report = try await ProgressBar.follow(
+        "writing",
+        in: .items,
+        of: UInt64(keys),
+        isWanted: invocation.showsProgress,
+        done: { UInt64(counter.count) }
+      ) {
+        try await puts.run(counter: counter)
+      }
       await puts.close()
       let after = try await memory(endpoint, "after")
       try await CheckCommands.cleanUp(prefix, invocation, connection)

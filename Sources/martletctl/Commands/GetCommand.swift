@@ -14,7 +14,13 @@ enum GetCommand {
   ]
 
   static let flags = [
-    Flag("consistency", .string, "l", "l: what all members agree on; s: what the asked one has"),
+    Flag(
+      "consistency",
+      .string,
+      "l",
+      "l: what all members agree on; s: what the asked one has",
+      values: .words(["l", "s"])
+    ),
     Flag("count-only", .bool, "", "print only how many keys there are (fields and json)"),
     Flag("from-key", .bool, "", "all keys from the given one on"),
     Flag("keys-only", .bool, "", "leave the values out"),
@@ -23,11 +29,19 @@ enum GetCommand {
     Flag("max-mod-rev", .integer, "0", "only keys last changed at this revision or before"),
     Flag("min-create-rev", .integer, "0", "only keys that came to be at this revision or later"),
     Flag("min-mod-rev", .integer, "0", "only keys last changed at this revision or later"),
-    Flag("order", .string, "", "ASCEND or DESCEND; ASCEND when it is not given"),
+    Flag(
+      "order",
+      "ASCEND or DESCEND; ASCEND when it is not given",
+      values: .words(["ASCEND", "DESCEND"])
+    ),
     Flag("prefix", .bool, "", "all keys that begin with the given one"),
     Flag("print-value-only", .bool, "", "the simple format without keys"),
     Flag("rev", .integer, "0", "read as it was at this revision"),
-    Flag("sort-by", .string, "", "CREATE, KEY, MODIFY, VALUE or VERSION"),
+    Flag(
+      "sort-by",
+      "CREATE, KEY, MODIFY, VALUE or VERSION",
+      values: .words(["CREATE", "KEY", "MODIFY", "VALUE", "VERSION"])
+    ),
     Flag("tree", .bool, "", "show the keys as a tree of the parts between slashes"),
   ]
 

@@ -10,6 +10,7 @@ enum LockCommand {
       summary: "takes a lock until it is interrupted, or while a command runs",
       flags: [Flag("ttl", .integer, "10", "seconds that the lock outlives this program at most")],
       formats: .withoutTable,
+      takesFiles: true,
       run: run
     )
   ]
@@ -41,14 +42,14 @@ enum LockCommand {
     try await connection.client.withLease(ttl: ttl) { lease in
       let held = try await connection.client.locks.lock(RawText.bytes(name), lease: lease.id)
       guard command.isEmpty else {
-        let status = try await ChildProcess.run(
+        let end = try await ChildProcess.run(
           command,
           environment: [
             "ETCD_LOCK_KEY=\(RawText.text(held.key))",
             "ETCD_LOCK_REV=\(held.fencingToken)",
           ]
         )
-        if status != 0 { throw Failure(status: status, "exit status \(status)") }
+        if let failure = end.failure { throw Failure(status: end.status, failure) }
         return
       }
       try await Holding.show(held.key, invocation, connection)

@@ -23,7 +23,7 @@ enum MaintenanceCommands {
       summary: "gives space that databases have freed back to the file system",
       flags: [
         Flag("cluster", .bool, "", "all members of the cluster"),
-        Flag("data-dir", .string, "", "the data directory of a member that is not running"),
+        Flag("data-dir", "the data directory of a member that is not running", values: .files),
       ],
       run: defragment
     ),
@@ -90,19 +90,15 @@ enum MaintenanceCommands {
     let endpoints = try await Connection.endpoints(of: invocation)
     let connection = try await Connection(invocation, endpoints: endpoints)
     var hasFailed = false
-    for (index, endpoint) in endpoints.enumerated() {
-      let progress = ProgressBar("defragmenting", total: UInt64(endpoints.count))
-      progress.show(UInt64(index))
+    for endpoint in endpoints {
       do throws(ClientError) {
         let _: Etcdserverpb.DefragmentResponse = try await connection.call(
           "Maintenance/Defragment",
           Etcdserverpb.DefragmentRequest(),
           at: endpoint
         )
-        progress.clear()
         Streams.print("Finished defragmenting etcd member[\(endpoint)]")
       } catch {
-        progress.clear()
         Streams.warn("Failed to defragment etcd member[\(endpoint)] (\(error.goText))")
         hasFailed = true
       }
@@ -118,7 +114,7 @@ enum MaintenanceCommands {
     let target = GoText.parseUnsigned(invocation.arguments[0], radix: 16)
     if let objection = target.objection { throw Failure.badArguments(objection) }
     let endpoints = try await Connection.endpoints(invocation.flags)
-    try await invocation.withConnection { connection in
+    try await invocation.withConnection(to: endpoints) { connection in
       for endpoint in endpoints {
         let status = try await connection.status(endpoint)
         guard let own = status.header?.memberID, status.leader == own else { continue }

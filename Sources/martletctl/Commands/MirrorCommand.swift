@@ -1,13 +1,18 @@
 import MartletClient
 import Proto
+import Terminal
 
 /// `make-mirror`.
 enum MirrorCommand {
   static let flags = [
-    Flag("dest-cacert", .string, "", "file of the authorities of the destination's certificates"),
-    Flag("dest-cert", .string, "", "file of the certificate shown to the destination"),
+    Flag(
+      "dest-cacert",
+      "file of the authorities of the destination's certificates",
+      values: .files
+    ),
+    Flag("dest-cert", "file of the certificate shown to the destination", values: .files),
     Flag("dest-insecure-transport", .bool, "true", "speak to the destination without encryption"),
-    Flag("dest-key", .string, "", "file of the key of --dest-cert"),
+    Flag("dest-key", "file of the key of --dest-cert", values: .files),
     Flag("dest-password", .string, "", "password of --dest-user"),
     Flag("dest-prefix", .string, "", "what stands at the destination in place of --prefix"),
     Flag("dest-user", .string, "", "name[:password] at the destination"),
@@ -60,7 +65,8 @@ enum MirrorCommand {
         source: source,
         destination: Connection(client: client, timeout: invocation.timeout),
         rewriting: Rewriting(prefix: prefix, replacement: replacement),
-        operationsMax: max(1, Int(flags.integer("max-txn-ops")))
+        operationsMax: max(1, Int(flags.integer("max-txn-ops"))),
+        showsProgress: invocation.showsProgress
       )
       try await mirror.run(from: flags.integer("rev"))
     }
@@ -89,6 +95,7 @@ enum MirrorCommand {
     let destination: Connection
     let rewriting: Rewriting
     let operationsMax: Int
+    let showsProgress: Bool
 
     func run(from revision: Int64) async throws {
       let counter = Counter()
@@ -146,17 +153,21 @@ enum MirrorCommand {
         rangeEnd: prefix.isEmpty ? [0] : KeyEnd.ofPrefix(prefix)
       )
       request.limit = pageKeys
-      let progress = ProgressBar("copying")
-      defer { progress.clear() }
+      let progress = ProgressBar("copying", in: .items, isWanted: showsProgress)
+      defer { progress.abandon() }
+      var total: Int64 = 0
       while true {
         let response = try await source.range(request)
         if request.revision == 0 {
           request.revision = response.header?.revision ?? 0
-          progress.total = UInt64(max(0, response.count))
+          total = response.count
         }
         try await send(response.kvs.map { put($0.key, $0.value) }, counter)
-        progress.show(UInt64(counter.count))
-        guard response.more, let last = response.kvs.last?.key else { return request.revision }
+        progress.show(UInt64(counter.count), of: UInt64(max(0, total)))
+        guard response.more, let last = response.kvs.last?.key else {
+          progress.finish()
+          return request.revision
+        }
         request.key = last + [0]
       }
     }

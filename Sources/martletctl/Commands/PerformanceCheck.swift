@@ -1,4 +1,5 @@
 import Proto
+import Terminal
 
 /// `check perf`.
 enum PerformanceCheck {
@@ -19,16 +20,9 @@ enum PerformanceCheck {
     let prefix = invocation.flags["prefix"]
     try await invocation.withConnection { connection in
       try await CheckCommands.checkEmpty(prefix, connection)
+      let counter = Counter()
       let clock = ContinuousClock()
       let start = clock.now
-      let progress = Task {
-        let bar = ProgressBar("writing", total: UInt64(seconds))
-        for second in 0..<seconds {
-          bar.show(UInt64(second))
-          guard (try? await Task.sleep(for: .seconds(1))) != nil else { break }
-        }
-        bar.clear()
-      }
       let puts = PutLoad(
         connections: try await PutLoad.connections(invocation, tasks: clients),
         tasks: clients
@@ -42,10 +36,16 @@ enum PerformanceCheck {
           value: [UInt8](repeating: 0, count: valueBytes)
         )
       }
-      let report = try await puts.run(counter: Counter())
+      let report = try await ProgressBar.follow(
+        "writing",
+        in: .items,
+        of: UInt64(limit * seconds),
+        isWanted: invocation.showsProgress,
+        done: { UInt64(counter.count) }
+      ) {
+        try await puts.run(counter: counter)
+      }
       let elapsed = start.duration(to: clock.now) / .seconds(1)
-      progress.cancel()
-      await progress.value
       await puts.close()
       try await CheckCommands.cleanUp(prefix, invocation, connection)
       try judge(report, perSecond: Double(report.count) / elapsed, limit: limit)

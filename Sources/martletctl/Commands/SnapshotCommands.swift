@@ -1,11 +1,12 @@
 import MartletClient
 import Proto
+import Terminal
 
 /// `snapshot ...`.
 enum SnapshotCommands {
   static let restoreFlags = [
     Flag("bump-revision", .integer, "0", "let revisions go on so much later"),
-    Flag("data-dir", .string, "", "the data directory to make"),
+    Flag("data-dir", "the data directory to make", values: .files),
     Flag("initial-advertise-peer-urls", .string, "http://localhost:2380", "the member's peer URLs"),
     Flag("initial-cluster", .string, "default=http://localhost:2380", "the new cluster's members"),
     Flag("initial-cluster-token", .string, "etcd-cluster", "tells clusters apart"),
@@ -13,7 +14,7 @@ enum SnapshotCommands {
     Flag("mark-compacted", .bool, "", "forget the history before the bumped revision"),
     Flag("name", .string, "default", "the member's name"),
     Flag("skip-hash-check", .bool, "", "take a file without a checksum at its end"),
-    Flag("wal-dir", .string, "", "where the log goes"),
+    Flag("wal-dir", "where the log goes", values: .files),
   ]
 
   static let all = [
@@ -21,6 +22,7 @@ enum SnapshotCommands {
       path: ["snapshot", "save"],
       usage: "<filename>",
       summary: "writes a member's database to a file",
+      takesFiles: true,
       run: save
     ),
     Command(
@@ -28,6 +30,7 @@ enum SnapshotCommands {
       usage: "<filename>",
       summary: "prints what is in such a file; martletutl has it too",
       formats: .withoutProtobuf,
+      takesFiles: true,
       run: status
     ),
     Command(
@@ -35,6 +38,8 @@ enum SnapshotCommands {
       usage: "<filename> [options]",
       summary: "makes a data directory of such a file; martletutl has it too",
       flags: restoreFlags,
+      formats: .withoutProtobuf,
+      takesFiles: true,
       run: restore
     ),
   ]
@@ -54,19 +59,18 @@ enum SnapshotCommands {
     let path = invocation.arguments[0]
     let file = try PartFile(path)
     let connection = try await Connection(invocation, endpoints: endpoints)
-    let progress = ProgressBar("saving")
+    let progress = ProgressBar("saving", in: .bytes, isWanted: invocation.showsProgress)
     do {
       var written: UInt64 = 0
       for try await piece in connection.client.maintenance.snapshot(of: endpoints[0]) {
         try file.write(piece.bytes)
         written += UInt64(piece.bytes.count)
-        progress.total = written + piece.remainingBytes
-        progress.show(written)
+        progress.show(written, of: written + piece.remainingBytes)
       }
-      progress.clear()
       try file.finish()
+      progress.finish()
     } catch {
-      progress.clear()
+      progress.abandon()
       file.discard()
       await connection.client.close()
       if let error = error as? ClientError { throw Failure(error, .interrupted) }
@@ -80,10 +84,7 @@ enum SnapshotCommands {
     guard invocation.arguments.count == 1 else {
       throw Failure.badArguments("snapshot status requires exactly one argument")
     }
-    let format = ["--write-out", invocation.flags["write-out"]]
-    try OfflineTool.replace(
-      with: ["snapshot", "status"] + format + ["--", invocation.arguments[0]]
-    )
+    try replace(invocation, with: "status", [])
   }
 
   private static func restore(_ invocation: Invocation) async throws {
@@ -94,8 +95,17 @@ enum SnapshotCommands {
       invocation.flags.isSet($0.name) && $0.name != "initial-memory-map-size"
     }
     let flags = given.map { "--\($0.name)=\(invocation.flags[$0.name])" }
+    try replace(invocation, with: "restore", flags)
+  }
+
+  private static func replace(
+    _ invocation: Invocation,
+    with command: String,
+    _ flags: [String]
+  ) throws {
+    let format = "--write-out=\(invocation.flags["write-out"])"
     try OfflineTool.replace(
-      with: ["snapshot", "restore"] + flags + ["--", invocation.arguments[0]]
+      with: ["snapshot", command, format] + flags + ["--", invocation.arguments[0]]
     )
   }
 }

@@ -1,6 +1,7 @@
 import Flags
 import MartletClient
 import Proto
+import Terminal
 
 /// `top`: what the members do, again and again.
 enum TopCommand {
@@ -129,7 +130,7 @@ enum TopCommand {
       "\(status.raftTerm)", "\(status.header?.revision ?? 0)",
       rate { $0.header?.revision ?? 0 },
       rate { Int64(clamping: $0.raftAppliedIndex) }, "\(behind)",
-      GoText.size(UInt64(max(0, status.dbSize))), GoText.size(UInt64(max(0, status.dbSizeInUse))),
+      ByteCount.text(max(0, status.dbSize)), ByteCount.text(max(0, status.dbSizeInUse)),
       status.errors.joined(separator: ", "),
     ]
   }

@@ -19,6 +19,7 @@ enum WatchCommand {
       summary: "prints changes as they happen",
       flags: flags,
       formats: .withoutTable,
+      takesFiles: true,
       run: run
     )
   ]
@@ -68,7 +69,8 @@ enum WatchCommand {
       )
     try await invocation.withConnection { connection in
       if let request {
-        try await follow(request, invocation, connection)
+        let watch = try await start(request, invocation, connection)
+        try await follow(watch, request, invocation.printer)
       } else {
         try await readLines(invocation, connection)
       }
@@ -84,47 +86,56 @@ enum WatchCommand {
     try await withThrowingTaskGroup(of: Void.self) { group in
       defer { group.cancelAll() }
       let input = SharedInput()
+      var watches: [Watch] = []
       while let text = try await input.next() {
         let words = TxnText.words(TxnText.trimmed(text))
-        let invalid = "Invalid command \(text)"
-        guard let first = words.first, first == "watch" else {
-          Streams.warn("\(invalid) (only support watch)")
-          continue
-        }
-        guard words.count > 1 || variable("ETCDCTL_WATCH_KEY") != nil else {
-          Streams.warn("\(invalid) (command type or key is not provided)")
-          continue
-        }
-        let parser = CommandLineParser(commands: [], globals: GlobalFlags.all)
-        do {
-          let parsed = try parser.parse(all[0], Array(words.dropFirst()))
-          guard case .run(let command, let flags, let arguments, let count) = parsed else {
-            Streams.warn("\(invalid) (help is not available here)")
-            continue
-          }
-          let request = try request(
-            arguments,
-            countBeforeDash: count,
-            environment: variable("ETCDCTL_WATCH_KEY"),
-            rangeEnd: variable("ETCDCTL_WATCH_RANGE_END")
-          )
-          let inner = Invocation(
-            command: command,
-            flags: flags,
-            arguments: arguments,
-            countBeforeDash: count,
-            format: invocation.format
-          )
-          let printer = invocation.printer
-          group.addTask { try await follow(request, inner, connection, printer) }
-        } catch let misuse as CommandLineParser.Misuse {
-          throw Failure.badArguments(misuse.message)
-        } catch let failure as Failure {
-          Streams.warn("\(invalid) (\(failure.message ?? ""))")
+        switch words.first {
+        case "progress": for watch in watches { await watch.requestProgress() }
+        case "watch" where words.count == 1 && variable("ETCDCTL_WATCH_KEY") == nil:
+          Streams.warn("Invalid command \(text) (command type or key is not provided)")
+        case "watch":
+          let (request, inner) = try inner(Array(words.dropFirst()), invocation)
+          let watch = try await start(request, inner, connection)
+          watches.append(watch)
+          group.addTask { try await follow(watch, request, invocation.printer) }
+        case nil: Streams.warn("Invalid command: \(text) (watch and progress supported)")
+        default: Streams.warn("Invalid command \(text) (only support watch)")
         }
       }
     }
-    throw Failure(.invalidInput, "Error reading watch request line: EOF")
+    throw Failure(.invalidInput, "error reading watch request line: EOF")
+  }
+
+  /// What the words behind `watch` on a line ask for. What is wrong with them ends the command, as in
+  /// etcdctl.
+  private static func inner(
+    _ words: [String],
+    _ invocation: Invocation
+  ) throws -> (Request, Invocation) {
+    let parser = CommandLineParser(commands: [], globals: GlobalFlags.all)
+    let parsed: CommandLineParser.Result
+    do throws(CommandLineParser.Misuse) {
+      parsed = try parser.parse(all[0], words)
+    } catch {
+      throw Failure.badArguments(error.message)
+    }
+    guard case .run(let command, let flags, let arguments, let count) = parsed else {
+      throw Failure.badArguments("pflag: help requested")
+    }
+    let request = try request(
+      arguments,
+      countBeforeDash: count,
+      environment: variable("ETCDCTL_WATCH_KEY"),
+      rangeEnd: variable("ETCDCTL_WATCH_RANGE_END")
+    )
+    let inner = Invocation(
+      command: command,
+      flags: flags,
+      arguments: arguments,
+      countBeforeDash: count,
+      format: invocation.format
+    )
+    return (request, inner)
   }
 
   /// The lines of the input, read where waiting hurts nobody.
@@ -138,22 +149,28 @@ enum WatchCommand {
     }
   }
 
-  private static func follow(
+  private static func start(
     _ request: Request,
     _ invocation: Invocation,
-    _ connection: Connection,
-    _ printer: Printer? = nil
-  ) async throws {
-    let printer = printer ?? invocation.printer
+    _ connection: Connection
+  ) async throws -> Watch {
     let flags = invocation.flags
-    let range = try range(request.range, isPrefix: flags.bool("prefix"))
     let options = WatchOptions(
       startRevision: flags.integer("rev"),
       includesPrevious: flags.bool("prev-kv"),
       reportsProgress: flags.bool("progress-notify")
     )
+    let range = try range(request.range, isPrefix: flags.bool("prefix"))
+    return try await connection.client.watch(range, options)
+  }
+
+  /// Shows what the watch tells. Throws `Failure` when the server ends it.
+  private static func follow(
+    _ watch: Watch,
+    _ request: Request,
+    _ printer: Printer
+  ) async throws {
     do {
-      let watch = try await connection.client.watch(range, options)
       for try await batch in watch.batches { try await show(batch, request.command, printer) }
     } catch let error as ClientError {
       throw canceled(error, printer)
@@ -185,7 +202,7 @@ enum WatchCommand {
       func quoted(_ bytes: [UInt8]) -> String {
         RawText.text(GoText.quoted(bytes))
       }
-      let status = try await ChildProcess.run(
+      let end = try await ChildProcess.run(
         command,
         environment: [
           "ETCD_WATCH_REVISION=\(batch.header.revision)",
@@ -194,9 +211,9 @@ enum WatchCommand {
           "ETCD_WATCH_VALUE=\(quoted(event.keyValue.value))",
         ]
       )
-      guard status == 0 else {
+      if let failure = end.failure {
         let words = command.map { GoText.quoted($0) }.joined(separator: " ")
-        Streams.warn("command [\(words)] error (exit status \(status))")
+        Streams.warn("command [\(words)] error (\(failure))")
         throw Failure(.error, nil)
       }
     }

@@ -1,174 +1,136 @@
-/// Scripts made from the table of commands.
+/// Scripts that make shells complete: each asks `martletctl __complete` (see `Completion`).
 enum CompletionScript {
-  private static let program = "martletctl"
-
-  private static var commands: [Command] { CommandTable.all }
-  private static var groups: [String] { unique(commands.map { $0.path[0] }) }
-
-  private static func unique(_ names: [String]) -> [String] {
-    var seen: Set<String> = []
-    return names.filter { seen.insert($0).inserted }.sorted()
+  private static func request(describes: Bool) -> String {
+    describes ? "__complete" : "__completeNoDesc"
   }
 
-  private static func subcommands(of group: String) -> [Command] {
-    commands.filter { $0.path.count == 2 && $0.path[0] == group }
-  }
-
-  /// The global flags that have a value behind them.
-  private static var valued: [Flag] { GlobalFlags.all.filter { $0.kind != .bool } }
-
-  private static func flagWords(_ flags: [Flag]) -> String {
-    (flags.map { "--\($0.name)" } + ["--help"]).joined(separator: " ")
-  }
-
-  static func bash() -> String {
-    let valuePattern = valued.flatMap { flag in
-      ["--\(flag.name)"] + (flag.short.map { ["-\($0)"] } ?? [])
-    }.joined(separator: "|")
-    var cases = ""
-    for group in groups {
-      let below = subcommands(of: group)
-      let names = below.compactMap { $0.path.last }.joined(separator: " ")
-      if !names.isEmpty { cases += "    \(group)) words=\"\(names)\" ;;\n" }
-    }
-    for command in commands {
-      cases += "    \"\(command.name)\") words=\"\(flagWords(command.flags))\" ;;\n"
-    }
-    return """
-      # bash completion for \(program); put it in /etc/bash_completion.d or source it.
-      _\(program)() {
-        local cur="${COMP_WORDS[COMP_CWORD]}" path="" words="" i skip=0
-        for ((i = 1; i < COMP_CWORD; i++)); do
-          if ((skip)); then skip=0; continue; fi
-          case "${COMP_WORDS[i]}" in
-          \(valuePattern)) skip=1 ;;
-          -*|=) ;;
-          *) [[ "$path" == *" "* ]] || path="${path:+$path }${COMP_WORDS[i]}" ;;
-          esac
+  /// bash 4 or later; no package of completions is needed.
+  static func bash(describes: Bool) -> String {
+    #"""
+    # bash completion for martletctl; put it in /etc/bash_completion.d or source it.
+    _martletctl() {
+      # bash cuts words at = and :, so they are put together again: what follows no blank goes on.
+      local line="${COMP_LINE:0:COMP_POINT}" word words=() i
+      for ((i = 0; i <= COMP_CWORD; i++)); do
+        word="${COMP_WORDS[i]}"
+        if [[ $i == 0 || $line == [[:space:]]* ]]; then
+          line="${line#"${line%%[![:space:]]*}"}"
+          words+=("")
+        fi
+        ((i < COMP_CWORD)) || word="$line"
+        words[-1]+="$word"
+        line="${line#"$word"}"
+      done
+      local lines=() directive current="${COMP_WORDS[COMP_CWORD]}"
+      mapfile -t lines < <("${words[0]}" \#(request(describes: describes)) "${words[@]:1}" 2>/dev/null)
+      ((${#lines[@]})) || return
+      directive="${lines[-1]#:}"
+      unset 'lines[-1]'
+      COMPREPLY=()
+      if ((${#lines[@]} == 0)); then
+        ((directive & 4)) || compopt -o default
+      elif ((COMP_TYPE == 63 && ${#lines[@]} > 1)); then
+        # A list for people: descriptions too.
+        for line in "${lines[@]}"; do
+          IFS=$'\t' read -r word line <<<"$line"
+          printf -v word '%-26s%s' "$word" "${line:+($line)}"
+          COMPREPLY+=("$word")
         done
-        COMPREPLY=()
-        if ((skip)); then
-          case "${COMP_WORDS[COMP_CWORD-1]}" in
-          -w|--write-out) COMPREPLY=($(compgen -W "\(formatNames)" -- "$cur")) ;;
-          --cacert|--cert|--key) COMPREPLY=($(compgen -f -- "$cur")) ;;
-          esac
-          return
-        fi
-        local globals="\(flagWords(GlobalFlags.all))"
-        _\(program)_words() {
-          case "$1" in
-          "") words="\(groups.joined(separator: " ")) help" ;;
-      \(cases)    *) words="" ;;
-          esac
-        }
-        _\(program)_words "$path"
-        # Arguments follow a command of one word.
-        [[ -z "$words" && "$path" == *" "* ]] && _\(program)_words "${path%% *}"
-        if [[ "$cur" == -* ]]; then
-          COMPREPLY=($(compgen -W "$words $globals" -- "$cur"))
-        elif [[ "$words" != --* ]]; then
-          COMPREPLY=($(compgen -W "$words" -- "$cur"))
-        fi
-      }
-      complete -o default -F _\(program) \(program)
+      else
+        COMPREPLY=("${lines[@]%%$'\t'*}")
+      fi
+    }
+    complete -F _martletctl martletctl
 
-      """
-  }
-
-  private static var formatNames: String {
-    OutputFormat.allCases.map(\.rawValue).joined(separator: " ")
-  }
-
-  /// A text in single quotes, as all shells take it.
-  private static func quoted(_ text: String) -> String {
-    "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
-      + "'"
+    """#
   }
 
   static func zsh(describes: Bool) -> String {
-    func entry(_ name: String, _ help: String) -> String {
-      quoted(describes ? "\(name):\(help)" : name)
+    #"""
+    #compdef martletctl
+    _martletctl() {
+      local -a lines entries
+      local directive
+      lines=("${(@f)$("${(Q)words[1]}" \#(request(describes: describes)) "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+      directive="${lines[-1]#:}"
+      lines[-1]=()
+      # In an entry a colon is what a tab is in an answer.
+      entries=("${(@)${(@)lines//:/\\:}/$'\t'/:}")
+      # A value behind = is completed alone.
+      [[ "${words[CURRENT]}" == -*=* ]] && compset -P '*='
+      if ((${#entries})); then
+        _describe -t words 'martletctl' entries
+      elif ! ((directive & 4)); then
+        _files
+      fi
     }
-    var cases = ""
-    for group in groups where !subcommands(of: group).isEmpty {
-      let entries = subcommands(of: group).map { entry($0.path[1], $0.summary) }
-      cases += "    \(quoted(group))) entries=(\(entries.joined(separator: " "))) ;;\n"
-    }
-    for command in commands {
-      let entries =
-        command.flags.map { entry("--\($0.name)", $0.help) } + [entry("--help", "its help")]
-      cases += "    \(quoted(command.name))) flags=(\(entries.joined(separator: " "))) ;;\n"
-    }
-    let top = groups.map { name in
-      entry(name, commands.first { $0.path == [name] }?.summary ?? "see its commands")
-    }
-    let globals = GlobalFlags.all.map { entry("--\($0.name)", $0.help) }
-    let values = valued.map { "--\($0.name)" } + valued.compactMap { $0.short.map { "-\($0)" } }
-    return """
-      #compdef \(program)
-      _\(program)() {
-        local said="" i skip=0
-        local -a given entries flags globals
-        given=("${words[@]}")
-        for ((i = 2; i < CURRENT; i++)); do
-          if ((skip)); then skip=0; continue; fi
-          case "${given[i]}" in
-          \(values.joined(separator: "|"))) skip=1 ;;
-          -*) ;;
-          *) [[ "$said" == *" "* ]] || said="${said:+$said }${given[i]}" ;;
-          esac
-        done
-        globals=(\(globals.joined(separator: " ")))
-        if ((skip)); then _files; return; fi
-        _\(program)_entries "$said"
-        # Arguments follow a command of one word.
-        ((${#entries} + ${#flags})) || _\(program)_entries "${said%% *}"
-        if [[ "${given[CURRENT]}" == -* ]]; then
-          _describe -t flags 'flag' flags
-          _describe -t globals 'global flag' globals
-        elif ((${#entries})); then
-          _describe -t commands 'command' entries
-        else
-          _files
-        fi
-      }
-      _\(program)_entries() {
-        case "$1" in
-        '') entries=(\(top.joined(separator: " "))) ;;
-      \(cases)  esac
-      }
-      if [[ "$funcstack[1]" == _\(program) ]]; then _\(program) "$@"; else compdef _\(program) \(program); fi
+    if [[ "${funcstack[1]}" == _martletctl ]]; then _martletctl "$@"; else compdef _martletctl martletctl; fi
 
-      """
+    """#
   }
 
   static func fish(describes: Bool) -> String {
-    func line(_ condition: String, _ rest: String, _ help: String) -> String {
-      let description = describes ? " -d \(quoted(help))" : ""
-      return "complete -c \(program) -n \(quoted(condition)) \(rest)\(description)\n"
+    #"""
+    # fish completion for martletctl; put it in ~/.config/fish/completions or source it.
+    function __martletctl_candidates
+        set -l words (commandline -opc)
+        set -l current (commandline -ct)
+        set -l lines ($words[1] \#(request(describes: describes)) $words[2..-1] "$current" 2>/dev/null)
+        # A value behind = is completed with its flag.
+        set -l flag (string match -r -- '^-[^=]*=' "$current")
+        for line in $lines[1..-2]
+            printf '%s%s\n' "$flag" "$line"
+        end
+        if test "$lines" = :0
+            __fish_complete_path "$current"
+        end
+    end
+    complete -c martletctl -e
+    complete -c martletctl -f -a '(__martletctl_candidates)'
+
+    """#
+  }
+
+  /// PowerShell 5.1 or later.
+  static func powershell(describes: Bool) -> String {
+    #"""
+    # powershell completion for martletctl; add it to the file that $PROFILE names.
+    Register-ArgumentCompleter -Native -CommandName 'martletctl' -ScriptBlock {
+        param($wordToComplete, $commandAst, $cursorPosition)
+
+        # The words before the cursor, and the part of a word that it stands behind.
+        $words = @()
+        $current = ''
+        foreach ($element in ($commandAst.CommandElements | Select-Object -Skip 1)) {
+            $extent = $element.Extent
+            if ($extent.StartOffset -ge $cursorPosition) { break }
+            if ($extent.EndOffset -ge $cursorPosition) {
+                $current = $extent.Text.Substring(0, $cursorPosition - $extent.StartOffset)
+            } else {
+                $words += $extent.Text.Trim('"', "'")
+            }
+        }
+        # Older versions leave an empty argument out.
+        $last = if ($current -eq '') { '""' } else { $current }
+        $program = $commandAst.CommandElements[0].Extent.Text.Trim('"', "'")
+        $lines = @(& $program \#(request(describes: describes)) @words $last 2>$null)
+        if ($lines.Count -eq 0) { return }
+        $directive = [int]$lines[-1].TrimStart(':')
+        $candidates = @($lines | Select-Object -SkipLast 1)
+
+        # A value behind = is completed with its flag.
+        $flag = if ($current -match '^-[^=]*=') { $Matches[0] } else { '' }
+        foreach ($candidate in $candidates) {
+            $name, $help = $candidate -split "`t", 2
+            # A tool tip must not be empty.
+            if (-not $help) { $help = $name }
+            [System.Management.Automation.CompletionResult]::new(
+                $flag + $name, $name, 'ParameterValue', $help)
+        }
+        # Without any result PowerShell completes names of files.
+        if ($candidates.Count -eq 0 -and ($directive -band 4)) { '' }
     }
-    var text = "# fish completion for \(program)\ncomplete -c \(program) -f\n"
-    for flag in GlobalFlags.all {
-      let short = flag.short.map { " -s \($0)" } ?? ""
-      let value = flag.kind == .bool ? "" : " -r"
-      text += line("true", "-l \(flag.name)\(short)\(value)", flag.help)
-    }
-    for group in groups {
-      let summary = commands.first { $0.path == [group] }?.summary ?? "see its commands"
-      text += line("__fish_use_subcommand", "-a \(group)", summary)
-    }
-    for command in commands {
-      var condition = "__fish_seen_subcommand_from \(command.path[0])"
-      if command.path.count == 2 {
-        let names = subcommands(of: command.path[0]).map { $0.path[1] }.joined(separator: " ")
-        let unseen = "\(condition); and not __fish_seen_subcommand_from \(names)"
-        text += line(unseen, "-a \(command.path[1])", command.summary)
-        condition += "; and __fish_seen_subcommand_from \(command.path[1])"
-      }
-      for flag in command.flags {
-        text += line(condition, "-l \(flag.name)\(flag.kind == .bool ? "" : " -r")", flag.help)
-      }
-    }
-    return text
+
+    """#
   }
 }

@@ -113,25 +113,4 @@ enum GoText {
     let digits = String(value, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
   }
-
-  /// A number of bytes for people, in powers of 1000: `20 kB`, `1.5 GB`.
-  static func size(_ bytes: UInt64) -> String {
-    guard bytes >= 10 else { return "\(bytes) B" }
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
-    var scale: UInt64 = 1
-    var unit = 0
-    while unit < units.count - 1, bytes / scale >= 1000 {
-      scale *= 1000
-      unit += 1
-    }
-    let tenths = UInt64((Double(bytes) / Double(scale) * 10 + 0.5).rounded(.down))
-    return tenths < 100
-      ? "\(tenths / 10).\(tenths % 10) \(units[unit])" : wholes(tenths, units[unit])
-  }
-
-  /// `%.0f` of tenths: to the even number where it lies in the middle.
-  private static func wholes(_ tenths: UInt64, _ unit: String) -> String {
-    let rounded = (Double(tenths) / 10).rounded(.toNearestOrEven)
-    return "\(UInt64(rounded)) \(unit)"
-  }
 }

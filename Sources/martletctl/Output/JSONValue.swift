@@ -121,7 +121,7 @@ struct JSONWriter {
       if !isFirst { append(",") }
       isFirst = false
       if let union, field.oneof != nil {
-        append("\"\(union)\":{\"\(Self.goName(field.name))\":")
+        append("\"\(union)\":{\"\(field.name)\":")
         self.value(last, field.kind)
         append("}")
         continue
@@ -134,10 +134,6 @@ struct JSONWriter {
       }
     }
     append("}")
-  }
-
-  private static func goName(_ name: String) -> String {
-    name.split(separator: "_").map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
   }
 
   private mutating func list(_ values: [WireScanner.Value], _ kind: FieldDescriptor.Kind) {

@@ -1,5 +1,6 @@
 import Flags
 import Proto
+import Terminal
 
 // Results about members and their endpoints.
 extension Printer {
@@ -25,17 +26,21 @@ extension Printer {
     }
   }
 
-  /// JSON cannot hold IDs of 64 bits in most languages' numbers.
+  /// JSON cannot hold IDs of 64 bits in most languages' numbers. The spelling of `clientURLS` is
+  /// etcdctl's, for this form alone; it does not say who is a learner.
   private static func hexMembers(_ response: Etcdserverpb.MemberListResponse) -> JSONValue {
     func hex(_ id: UInt64) -> JSONValue { .string(String(id, radix: 16)) }
     let header = response.header ?? Etcdserverpb.ResponseHeader()
+    func list(_ urls: [String]) -> JSONValue {
+      urls.isEmpty ? .null : .array(urls.map { .string($0) })
+    }
     let members = response.members.map { member in
-      JSONValue.object([
-        ("ID", hex(member.id)), ("name", .string(member.name)),
-        ("peerURLs", .array(member.peerURLs.map { .string($0) })),
-        ("clientURLs", .array(member.clientURLs.map { .string($0) })),
-        ("isLearner", .bool(member.isLearner)),
-      ])
+      JSONValue.object(
+        [
+          ("ID", hex(member.id)), ("name", .string(member.name)),
+          ("peerURLs", list(member.peerURLs)), ("clientURLS", list(member.clientURLs)),
+        ] + (member.isLearner ? [("isLearner", .bool(true))] : [])
+      )
     }
     return .object([
       (
@@ -73,7 +78,7 @@ extension Printer {
     let member = status.header?.memberID ?? 0
     return [
       result.endpoint, String(member, radix: 16), status.version,
-      GoText.size(UInt64(max(0, status.dbSize))), "\(status.leader == member)",
+      ByteCount.text(max(0, status.dbSize)), "\(status.leader == member)",
       "\(status.isLearner)", "\(status.raftTerm)", "\(status.raftIndex)",
       "\(status.raftAppliedIndex)", status.errors.joined(separator: ", "),
     ]
@@ -142,12 +147,14 @@ extension Printer {
       print(TextTable(headings: ["ENDPOINT", "HEALTH", "TOOK", "ERROR"], rows: rows).text())
     case .simple, .protobuf:
       for result in results {
-        Streams.warn(
-          result.isHealthy
-            ? "\(result.endpoint) is healthy: successfully committed proposal: "
-              + "took = \(GoDuration.text(result.took))"
-            : "\(result.endpoint) is unhealthy: failed to commit proposal: \(result.error)"
-        )
+        if result.isHealthy {
+          let took = GoDuration.text(result.took)
+          print("\(result.endpoint) is healthy: successfully committed proposal: took = \(took)")
+        } else {
+          Streams.warn(
+            "\(result.endpoint) is unhealthy: failed to commit proposal: \(result.error)"
+          )
+        }
       }
     }
   }

@@ -10,6 +10,8 @@ struct Command: Sendable {
   var flags: [Flag] = []
   /// The formats that its output has.
   var formats: OutputFormat.Set = .any
+  /// Whether arguments may name files or programs.
+  var takesFiles = false
   let run: @Sendable (Invocation) async throws -> Void
 
   var name: String { path.joined(separator: " ") }
@@ -27,6 +29,9 @@ struct Invocation: Sendable {
   var printer: Printer {
     Printer(format: format, isHex: flags.bool("hex"))
   }
+
+  /// Whether people are shown how far long work is: programs that read JSON are not.
+  var showsProgress: Bool { format != .json }
 
   /// How long a short command may take.
   var timeout: Duration { flags.duration("command-timeout") }

@@ -12,6 +12,12 @@ struct Flag: Sendable {
     case list
   }
 
+  /// What a shell may offer for its value.
+  enum Values: Sendable {
+    case any, files
+    case words([String])
+  }
+
   let name: String
   /// The letter behind one dash; nil none.
   let short: Character?
@@ -19,19 +25,22 @@ struct Flag: Sendable {
   /// As it would be given.
   let standard: String
   let help: String
+  let values: Values
 
   init(
     _ name: String,
     short: Character? = nil,
     _ kind: Kind = .string,
     _ standard: String = "",
-    _ help: String
+    _ help: String,
+    values: Values = .any
   ) {
     self.name = name
     self.short = short
     self.kind = kind
     self.standard = kind == .bool && standard.isEmpty ? "false" : standard
     self.help = help
+    self.values = kind == .bool ? .words(["true", "false"]) : values
   }
 
   /// Why `text` is no value of this flag, in Go's words; nil when it is one.

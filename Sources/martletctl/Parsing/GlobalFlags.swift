@@ -1,8 +1,12 @@
 /// The flags that all commands have.
 enum GlobalFlags {
   static let all: [Flag] = [
-    Flag("cacert", "file of the authorities that members' certificates are checked against"),
-    Flag("cert", "file of the certificate that this client shows"),
+    Flag(
+      "cacert",
+      "file of the authorities that members' certificates are checked against",
+      values: .files
+    ),
+    Flag("cert", "file of the certificate that this client shows", values: .files),
     Flag("command-timeout", .duration, "5s", "how long a short command may take"),
     Flag("debug", .bool, "", "say on the standard error what the client does"),
     Flag("dial-timeout", .duration, "2s", "how long connecting to one endpoint may take"),
@@ -15,7 +19,7 @@ enum GlobalFlags {
     Flag("insecure-transport", .bool, "true", "speak without encryption unless told otherwise"),
     Flag("keepalive-time", .duration, "2s", "silence after which a sign of life is asked for"),
     Flag("keepalive-timeout", .duration, "6s", "how long the sign of life may take"),
-    Flag("key", "file of the key of --cert"),
+    Flag("key", "file of the key of --cert", values: .files),
     Flag("password", "password of --user"),
     Flag("user", "name[:password]; the password is asked for when it is missing"),
     Flag(
@@ -23,7 +27,8 @@ enum GlobalFlags {
       short: "w",
       .string,
       "simple",
-      "format of the output: simple, json, fields, table or protobuf"
+      "format of the output: simple, json, fields, table or protobuf",
+      values: .words(OutputFormat.allCases.map(\.rawValue))
     ),
   ]
 
@@ -63,8 +68,8 @@ enum GlobalFlags {
 }
 
 extension Flag {
-  init(_ name: String, _ help: String) {
-    self.init(name, .string, "", help)
+  init(_ name: String, _ help: String, values: Values = .any) {
+    self.init(name, .string, "", help, values: values)
   }
 
   init(_ name: String, short: Character, _ help: String) {

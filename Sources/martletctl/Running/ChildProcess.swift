@@ -7,17 +7,35 @@ enum ChildProcess {
   /// The running child that a signal is handed on to; 0 none.
   static let running = Atomic<Int32>(0)
 
-  /// Runs a command with this process's input and output, and waits for it. Returns its exit status;
-  /// 128 and the signal's number when a signal ended it. Throws when it cannot be started.
-  static func run(_ words: [String], environment: [String]) async throws -> Int32 {
+  /// How a command ended.
+  struct End: Sendable {
+    /// What it exited with; 128 and the signal's number when a signal ended it.
+    let status: Int32
+    /// Go's words for what is not success; nil when it is.
+    let failure: String?
+
+    init(waitStatus: Int32) {
+      let signal = waitStatus & 0x7f
+      let code = waitStatus >> 8 & 0xff
+      status = signal == 0 ? code : 128 + signal
+      if signal != 0 {
+        failure = "signal: \(SystemError.lowercased(String(cString: strsignal(signal))))"
+      } else {
+        failure = code == 0 ? nil : "exit status \(code)"
+      }
+    }
+  }
+
+  /// Runs a command with this process's input and output, and waits for it. Throws when it cannot be
+  /// started.
+  static func run(_ words: [String], environment: [String]) async throws -> End {
     let child = try start(words, environment)
     running.store(child, ordering: .relaxed)
     defer { running.store(0, ordering: .relaxed) }
     return await Blocking.run {
       var status: Int32 = 0
       while waitpid(child, &status, 0) < 0, errno == EINTR {}
-      let signal = status & 0x7f
-      return signal == 0 ? (status >> 8) & 0xff : 128 + signal
+      return End(waitStatus: status)
     }
   }
 
@@ -30,7 +48,10 @@ enum ChildProcess {
     sigemptyset(&signals)
     for signal in [SIGINT, SIGTERM, SIGPIPE] { sigaddset(&signals, signal) }
     posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+    // Threads of Dispatch, such as this one, block all signals; a child would inherit that.
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
     var inherited: [UnsafeMutablePointer<CChar>?] = []
     var index = 0
     while let entry = environ[index] {
@@ -43,11 +64,12 @@ enum ChildProcess {
     var child: pid_t = 0
     let result = posix_spawnp(&child, words[0], nil, &attributes, &arguments, &variables)
     guard result == 0 else {
-      let name = GoText.quoted(words[0])
+      guard !words[0].contains("/") else {
+        throw Failure(.error, "fork/exec \(words[0]): \(SystemError.text(result))")
+      }
       let reason =
-        result == ENOENT && !words[0].contains("/")
-        ? "executable file not found in $PATH" : SystemError.text(result)
-      throw Failure(.error, "exec: \(name): \(reason)")
+        result == ENOENT ? "executable file not found in $PATH" : SystemError.text(result)
+      throw Failure(.error, "exec: \(GoText.quoted(words[0])): \(reason)")
     }
     return child
   }

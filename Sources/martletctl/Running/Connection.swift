@@ -20,6 +20,7 @@ struct Connection: Sendable {
     settings.authoritiesFile = flags["cacert"]
     settings.certificateFile = flags["cert"]
     settings.keyFile = flags["key"]
+    if !flags.bool("insecure-discovery") { settings.serverName = flags["discovery-srv"] }
     settings.skipsVerification = flags.bool("insecure-skip-tls-verify")
     settings.mayBePlain = flags.bool("insecure-transport")
     settings.credentials = try Self.credentials(user: flags["user"], password: flags["password"])
@@ -43,28 +44,26 @@ struct Connection: Sendable {
     guard !domain.isEmpty else {
       let endpoints = flags.list("endpoints").map { $0.filter { !$0.isWhitespace } }
       guard endpoints.contains(where: { !$0.isEmpty }) else {
-        throw Failure.badArguments("no endpoint is given")
+        throw Failure(.badConnection, "etcdclient: no available endpoints")
       }
       return endpoints.filter { !$0.isEmpty }
     }
-    let suffix = flags["discovery-srv-name"].isEmpty ? "" : "-\(flags["discovery-srv-name"])"
-    var endpoints: [String] = []
-    var reasons: [String] = []
-    for (service, scheme) in [("etcd-client-ssl", "https"), ("etcd-client", "http")] {
-      let name = "_\(service)\(suffix)._tcp.\(domain)"
-      do {
-        let records = try await ServiceLookup.records(of: name, server: "")
-        if records.isEmpty { reasons.append("lookup \(name): no such host") }
-        endpoints += records.map { "\(scheme)://\($0.target):\($0.port)" }
-      } catch {
-        reasons.append("lookup \(name): \(error)")
-      }
+    let found: [ClientServices.Endpoint]
+    do {
+      found = try await ClientServices.endpoints(
+        of: domain,
+        serviceName: flags["discovery-srv-name"]
+      )
+    } catch let nothing as ClientServices.NothingFound {
+      throw Failure(.error, nothing.description)
     }
-    if !flags.bool("insecure-discovery") { endpoints.removeAll { !$0.hasPrefix("https://") } }
-    guard !endpoints.isEmpty else {
-      throw Failure(.error, "dns lookup errors: \(reasons.joined(separator: " and "))")
+    guard !flags.bool("insecure-discovery") else { return found.map(\.url) }
+    for endpoint in found where !endpoint.isSecure {
+      Streams.warn("ignoring discovered insecure endpoint \(GoText.quoted(endpoint.url))")
     }
-    return endpoints
+    let secure = found.filter(\.isSecure).map(\.url)
+    guard !secure.isEmpty else { throw Failure(.error, "\(domain) names no secure endpoint") }
+    return secure
   }
 
   static func credentials(

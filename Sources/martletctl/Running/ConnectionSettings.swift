@@ -7,6 +7,8 @@ struct ConnectionSettings {
   var authoritiesFile = ""
   var certificateFile = ""
   var keyFile = ""
+  /// Whom the members' certificates must name; empty: the host of each endpoint.
+  var serverName = ""
   var skipsVerification = false
   /// Whether endpoints without a scheme are spoken to without encryption.
   var mayBePlain = true
@@ -39,6 +41,7 @@ struct ConnectionSettings {
         certificateFile: certificateFile,
         keyFile: keyFile
       )
+      tls.serverName = serverName
       tls.skipsVerification = skipsVerification
       configuration.tls = tls
     }
@@ -58,8 +61,10 @@ struct ConnectionSettings {
 
 /// Words for `errno`, as Go prints them.
 enum SystemError {
-  static func text(_ number: Int32) -> String {
-    let text = String(cString: strerror(number))
-    return text.prefix(1).lowercased() + text.dropFirst()
+  static func text(_ number: Int32) -> String { lowercased(String(cString: strerror(number))) }
+
+  /// With a small letter first.
+  static func lowercased(_ text: String) -> String {
+    text.prefix(1).lowercased() + text.dropFirst()
   }
 }

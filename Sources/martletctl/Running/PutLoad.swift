@@ -46,9 +46,10 @@ struct PutLoad: Sendable {
   static let connectionsMax = 50
 
   static func connections(_ invocation: Invocation, tasks: Int) async throws -> [Connection] {
+    let endpoints = try await Connection.endpoints(invocation.flags)
     var connections: [Connection] = []
     for _ in 0..<min(tasks, connectionsMax) {
-      connections.append(try await Connection(invocation))
+      connections.append(try await Connection(invocation, endpoints: endpoints))
     }
     return connections
   }
