@@ -68,7 +68,8 @@ package struct MemberPlan: Sendable {
       throw .flags("--keep-members: the members in the snapshot make no cluster: \(error)")
     }
     guard let own = table.member(named: name) else {
-      let names = members.map(\.name).sorted().joined(separator: ", ")
+      // One that was added and has not started yet has none.
+      let names = members.map(\.name).filter { !$0.isEmpty }.sorted().joined(separator: ", ")
       throw .flags("--keep-members: the snapshot knows no member \(name), but \(names)")
     }
     guard !table.voters.isEmpty else {
