@@ -15,7 +15,10 @@ package import Base
 ///
 /// Nothing that a peer sends crashes the node or makes it keep more than its limits; `step` throws
 /// or ignores what cannot be. A call that breaks the owner's own rules traps.
-package struct RaftNode: Sendable {
+///
+/// It has one owner, so it is not copyable: a copy would be a second member of the same name. That
+/// also has a class that owns one read its properties in place, which matters in every turn.
+package struct RaftNode: ~Copyable, Sendable {
   package let configuration: RaftConfiguration
   package let id: MemberID
 

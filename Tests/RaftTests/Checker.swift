@@ -33,12 +33,12 @@ struct Checker {
     if role == .leader, rolesSeen[at] != .leader { try checkNewLeader(members[at].node) }
     rolesSeen[at] = role
     if members[at].node.commit > commitsSeen[at] {
-      try checkCommits(members, at, isOrWasLeader)
+      try checkCommits(members, members[at].node, at, isOrWasLeader)
     }
   }
 
   /// Election safety and leader completeness.
-  private mutating func checkNewLeader(_ node: RaftNode) throws {
+  private mutating func checkNewLeader(_ node: borrowing RaftNode) throws {
     if let other = leaders[node.term], other != node.id {
       throw fail("election safety: \(other) and \(node.id) lead term \(node.term)")
     }
@@ -58,10 +58,10 @@ struct Checker {
   /// State machine safety, and that nothing commits before a quorum of disks has it.
   private mutating func checkCommits(
     _ members: [TestMember],
+    _ node: borrowing RaftNode,
     _ at: Int,
     _ isOrWasLeader: Bool
   ) throws {
-    let node = members[at].node
     var index = max(commitsSeen[at] + 1, node.firstIndex)
     commitsSeen[at] = node.commit
     if index > node.commit { return }
@@ -86,7 +86,11 @@ struct Checker {
     }
   }
 
-  private func checkDurable(_ members: [TestMember], _ node: RaftNode, _ entry: Entry) throws {
+  private func checkDurable(
+    _ members: [TestMember],
+    _ node: borrowing RaftNode,
+    _ entry: Entry
+  ) throws {
     let result = JointQuorum(node.confState).result { id in
       members[Int(id.rawValue) - 1].disk.term(at: entry.index) == entry.term
     }
@@ -124,7 +128,7 @@ struct Checker {
     }
   }
 
-  private func checkLogs(_ left: RaftNode, _ right: RaftNode) throws {
+  private func checkLogs(_ left: borrowing RaftNode, _ right: borrowing RaftNode) throws {
     let floor = max(left.firstIndex, right.firstIndex)
     var index = min(left.lastIndex, right.lastIndex)
     let leftEntries = left.entries

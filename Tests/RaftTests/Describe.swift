@@ -103,7 +103,7 @@ enum Describe {
     return lines
   }
 
-  static func status(_ node: RaftNode) -> String {
+  static func status(_ node: borrowing RaftNode) -> String {
     "\(node.role) term=\(node.term) vote=\(node.vote) leader=\(node.leader)"
       + " commit=\(node.commit) applied=\(node.applied) durable=\(node.durable)"
       + " log=\(node.firstIndex)...\(node.lastIndex) \(confState(node.confState))"

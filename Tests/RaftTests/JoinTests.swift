@@ -41,7 +41,7 @@ struct JoinTests {
     var message = Message(.snapshot, from: MemberID(1), to: MemberID(2), term: leader.term)
     message.snapshot = sent
     try joiner.step(message)
-    #expect(!joiner.awaitsSnapshot)
+    #expect(joiner.awaitsSnapshot == false)
     #expect(joiner.confState == leader.confState)
   }
 
@@ -50,7 +50,11 @@ struct JoinTests {
     var restored = RestoredState(confState: ConfState(voters: [MemberID(1)]))
     restored.awaitsSnapshot = true
     #expect(throws: RestoreError.membership) {
-      try RaftNode(configuration: RaftConfiguration(id: MemberID(1)), restored: restored, seed: 1)
+      _ = try RaftNode(
+        configuration: RaftConfiguration(id: MemberID(1)),
+        restored: restored,
+        seed: 1
+      )
     }
   }
 

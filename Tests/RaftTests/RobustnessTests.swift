@@ -95,7 +95,7 @@ import Testing
       let message = Message(.app, from: MemberID(from), to: MemberID(to), term: Term(1))
       #expect(throws: RaftError.misdirected) { try node.step(message) }
     }
-    #expect(!node.hasReady)
+    #expect(node.hasReady == false)
   }
 
   @Test("Entries with gaps or falling terms are refused")
@@ -148,9 +148,9 @@ import Testing
 
   @Test("A damaged state is refused at the start, and says why")
   func restoreErrors() throws {
-    #expect(throws: RestoreError.commit) { try makeNode(terms: [1], commit: 2) }
-    #expect(throws: RestoreError.entries) { try makeNode(terms: [2, 1], term: 2) }
-    #expect(throws: RestoreError.entries) { try makeNode(terms: [2], term: 1) }
+    #expect(throws: RestoreError.commit) { _ = try makeNode(terms: [1], commit: 2) }
+    #expect(throws: RestoreError.entries) { _ = try makeNode(terms: [2, 1], term: 2) }
+    #expect(throws: RestoreError.entries) { _ = try makeNode(terms: [2], term: 1) }
     let configuration = RaftConfiguration(id: MemberID(1))
     let states: [(RestoredState, RestoreError)] = [
       (RestoredState(applied: LogIndex(1)), .applied),
@@ -164,7 +164,7 @@ import Testing
     ]
     for (state, error) in states {
       #expect(throws: error) {
-        try RaftNode(configuration: configuration, restored: state, seed: 1)
+        _ = try RaftNode(configuration: configuration, restored: state, seed: 1)
       }
     }
   }

@@ -131,13 +131,12 @@ struct Script {
   }
 
   private mutating func printLog(_ at: Int) {
-    let node = members[at].node
-    if node.firstIndex > LogIndex(1) {
-      output.append(
-        "compacted \(node.term(at: node.firstIndex - 1) ?? .zero)/\(node.firstIndex - 1)"
-      )
+    let member = members[at]
+    let first = member.node.firstIndex
+    if first > LogIndex(1) {
+      output.append("compacted \(member.node.term(at: first - 1) ?? .zero)/\(first - 1)")
     }
-    output += node.entries.map { Describe.entry($0) }
+    output += member.node.entries.map { Describe.entry($0) }
   }
 
   private mutating func propose(_ at: Int, _ command: Command) throws {

@@ -90,7 +90,7 @@ struct Envelope {
 }
 
 /// A node and its owner: disk, state machine, and the order between them.
-struct TestMember {
+final class TestMember {
   var configuration: RaftConfiguration
   var node: RaftNode
   var disk: TestDisk
@@ -111,19 +111,19 @@ struct TestMember {
   }
 
   /// All that was not durable is gone.
-  mutating func crash() {
+  func crash() {
     isRunning = false
     writing = []
     arrived = [:]
   }
 
-  mutating func restart(seed: UInt64) throws {
+  func restart(seed: UInt64) throws {
     machine = disk.machine
     node = try RaftNode(configuration: configuration, restored: disk.restored, seed: seed)
     isRunning = true
   }
 
-  mutating func receive(_ envelope: Envelope) throws(RaftError) {
+  func receive(_ envelope: Envelope) throws(RaftError) {
     if let snapshot = envelope.message.snapshot, let machine = envelope.machine {
       arrived[snapshot.index] = machine
     }
@@ -132,7 +132,7 @@ struct TestMember {
 
   /// Takes a Ready, applies what it has to apply, and leaves its write under way. Returns the Ready
   /// and the messages that leave at once.
-  mutating func takeReady(onApply: (Entry) -> Void = { _ in }) -> (Ready, [Envelope]) {
+  func takeReady(onApply: (Entry) -> Void = { _ in }) -> (Ready, [Envelope]) {
     let ready = node.ready()
     var installed: TestMachine?
     if let snapshot = ready.snapshotToInstall {
@@ -157,7 +157,7 @@ struct TestMember {
   }
 
   /// Completes the oldest `count` writes and returns the messages that waited for them.
-  mutating func persist(_ count: Int) -> [Envelope] {
+  func persist(_ count: Int) -> [Envelope] {
     var released: [Envelope] = []
     for (ready, installed) in writing.prefix(count) {
       disk.write(ready, installed: installed)
@@ -169,13 +169,13 @@ struct TestMember {
   }
 
   /// Makes the state machine durable.
-  mutating func flushMachine() {
+  func flushMachine() {
     // A snapshot and the log that it empties change as one.
     if !writing.contains(where: { $0.installed != nil }) { disk.machine = machine }
   }
 
   /// Drops the log through `index`, as far as the durable state machine has it.
-  mutating func compact(through index: LogIndex) {
+  func compact(through index: LogIndex) {
     node.snapshotAvailable(
       SnapshotMetadata(
         index: machine.applied,
