@@ -18,6 +18,7 @@ extension MemberRuntime {
     var handlers = PeerHandlers(
       received: { mailbox.post(.peerMessages($0, bytes: $1)) },
       unreachable: { mailbox.post(.unreachable($0)) },
+      connected: { mailbox.post(.connected($0)) },
       snapshotWanted: { snapshots.want($0) },
       makeSnapshotReceiver: { snapshots.makeReceiver($0, $1) },
       isRemoved: { status.memberList.isRemoved($0) },

@@ -13,6 +13,10 @@ package struct PeerHandlers: Sendable {
   /// A message with entries for this peer was lost, or the connection to it: Raft is to probe.
   package var unreachable: @Sendable (MemberID) -> Void
 
+  /// A stream of messages with entries and proposals to this peer stands, the first or a new one: what
+  /// was under way on the one before may be lost. Called before anything goes on it.
+  package var connected: @Sendable (MemberID) -> Void
+
   /// Raft wants the member `message.to` to get a snapshot. Called on the thread that calls `send`.
   /// Whoever takes it sends it by `PeerTransport.sendSnapshot` and tells Raft how it went.
   package var snapshotWanted: @Sendable (_ message: Raft.Message) -> Void
@@ -32,6 +36,7 @@ package struct PeerHandlers: Sendable {
   package init(
     received: @escaping @Sendable ([Raft.Message], Int) -> Void,
     unreachable: @escaping @Sendable (MemberID) -> Void,
+    connected: @escaping @Sendable (MemberID) -> Void = { _ in },
     snapshotWanted: @escaping @Sendable (Raft.Message) -> Void = { _ in },
     makeSnapshotReceiver: @escaping @Sendable (Raft.Message, UInt64) -> (any SnapshotReceiver)? = {
       _,
@@ -42,6 +47,7 @@ package struct PeerHandlers: Sendable {
   ) {
     self.received = received
     self.unreachable = unreachable
+    self.connected = connected
     self.snapshotWanted = snapshotWanted
     self.makeSnapshotReceiver = makeSnapshotReceiver
     self.isRemoved = isRemoved

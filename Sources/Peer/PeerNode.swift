@@ -39,8 +39,11 @@ final class PeerNode: Sendable {
     links = Mutex([])
     let complaints = Complaints()
     let events = PeerLink.Events(
-      opened: { [weak self] lane in
-        guard lane == .control else { return }
+      opened: { [weak self, weak transport] lane in
+        guard lane == .control else {
+          transport?.handlers.connected(address.id)
+          return
+        }
         traffic.opened()
         self?.shared.withLock { $0.connectedSince = PeerTransport.now }
       },

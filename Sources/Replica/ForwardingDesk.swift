@@ -19,18 +19,27 @@ package struct ProposalBlockName: Sendable, Hashable {
 /// number of its own. The leader takes a message only in the term it was made for, and once. So
 /// whatever a term's leader did not put into the log before the first entry of a later term never
 /// gets there: once such an entry is applied, what was proposed in the earlier term and has no
-/// answer is known not to be done, and may be proposed again.
+/// answer is known not to be done, and may be proposed again. Within the term, the message may be sent
+/// again as it was.
 struct ForwardingDesk {
-  /// Proposals that wait for a leader to be known, or for a transfer of leadership to end.
+  /// Proposals that wait for a leader to be known, for a transfer of leadership to end, or for room
+  /// on the way to the leader.
   struct Held {
     var requests: [SharedBytes]
     var byteCount: Int
     /// None for what no event loop waits for.
     var name: ProposalBlockName?
-    /// For what another member sent: only in this term may it be proposed here.
-    var onlyIn: Term?
+    /// Of what another member sent: its message.
+    var origin: Origin?
     /// When it came.
     var tick: UInt64
+  }
+
+  /// A message with proposals of another member, which are proposed here in its term or never.
+  struct Origin {
+    var member: MemberID
+    var number: UInt64
+    var term: Term
   }
 
   /// The newest block of an event loop that was proposed in a term.
@@ -45,9 +54,11 @@ struct ForwardingDesk {
   var runs: [[Run]]
   /// Messages for peers that Raft does not know of.
   var outgoing: [Raft.Message] = []
+  /// What was sent to the leader and may have to be sent again.
+  var forwarded = ForwardedMessages()
   private let life: UInt64
   private var nextNumber: UInt64 = 1
-  private var seen: [MemberID: [SeenNumbers]] = [:]
+  private var seen: [MemberID: SeenLives] = [:]
   private var seenTerm = Term.zero
 
   /// What may wait for a leader: beyond, requests are refused.
@@ -55,43 +66,71 @@ struct ForwardingDesk {
   /// How many bits of a message's number count messages; the rest tell one start of the member from
   /// another.
   private static let numberBits: UInt64 = 40
-  /// How many starts of one member are told apart.
-  private static let livesMax = 4
 
   init(loopCount: Int, epoch: UInt64) {
     runs = Array(repeating: [], count: loopCount)
     life = epoch & (1 << (64 - Self.numberBits) - 1)
   }
 
-  /// The number of the next message.
-  mutating func takeNumber() -> UInt64 {
-    defer { nextNumber += 1 }
-    return life << Self.numberBits | nextNumber & (1 << Self.numberBits - 1)
+  // MARK: To the leader
+
+  /// Whether there is room for another message on the way to the leader.
+  func canForward(bytes: Int) -> Bool { forwarded.hasRoom(forBytes: bytes, number: nextNumber) }
+
+  /// Sends a message, which gets its number, and notes it. `pauseTicks` is how long it may be without
+  /// a sign of it before it is sent again.
+  mutating func forward(
+    _ unnumbered: Raft.Message,
+    lastRequest: RequestHandle,
+    tick: UInt64,
+    pauseTicks: UInt64
+  ) {
+    var message = unnumbered
+    message.context = life << Self.numberBits | Self.count(in: nextNumber)
+    forwarded.add(
+      message,
+      number: nextNumber,
+      lastRequest: lastRequest,
+      tick: tick,
+      pauseTicks: pauseTicks
+    )
+    nextNumber += 1
+    outgoing.append(message)
   }
 
-  /// Whether a message of this member's present life has this number.
-  func isOwn(_ number: UInt64) -> Bool { number >> Self.numberBits == life }
+  /// The leader says that a message is in no log; returns whether that is news.
+  mutating func noteRefusal(of number: UInt64, in term: Term) -> Bool {
+    number >> Self.numberBits == life && term == forwarded.term
+      && forwarded.remove(Self.count(in: number))
+  }
 
-  /// Notes that a message came in `term`; returns false when it had come before or may have.
-  mutating func isNew(_ number: UInt64, from member: MemberID, in term: Term) -> Bool {
-    if term != seenTerm {
-      seenTerm = term
+  private static func count(in number: UInt64) -> UInt64 { number & (1 << numberBits - 1) }
+
+  // MARK: As the leader
+
+  /// Notes that a message came in `term`.
+  mutating func arrival(of origin: Origin) -> SeenNumbers.Arrival {
+    if origin.term != seenTerm {
+      seenTerm = origin.term
       seen = [:]
     }
-    let life = number >> Self.numberBits
-    var lives = seen[member] ?? []
-    let position: Int
-    if let known = lives.firstIndex(where: { $0.life == life }) {
-      position = known
-    } else {
-      if lives.count == Self.livesMax { lives.removeFirst() }
-      lives.append(SeenNumbers(life: life))
-      position = lives.count - 1
-    }
-    let isNew = lives[position].insert(number & (1 << Self.numberBits - 1))
-    seen[member] = lives
-    return isNew
+    return seen[origin.member, default: SeenLives()].insert(
+      Self.count(in: origin.number),
+      life: origin.number >> Self.numberBits
+    )
   }
+
+  /// Notes that what a message asks for is in no log, to say so again when it comes again.
+  mutating func noteRefused(_ origin: Origin, _ error: RequestError) {
+    guard origin.term == seenTerm else { return }
+    seen[origin.member]?.noteRefused(
+      Self.count(in: origin.number),
+      life: origin.number >> Self.numberBits,
+      error
+    )
+  }
+
+  // MARK: Verdicts
 
   mutating func noteProposed(_ name: ProposalBlockName?, in term: Term) {
     guard let name, name.loop < runs.count else { return }
@@ -112,47 +151,5 @@ struct ForwardingDesk {
       runs[loop].removeFirst(count)
     }
     return names
-  }
-}
-
-/// The last numbers of messages that came from one life of one member.
-struct SeenNumbers {
-  let life: UInt64
-  private var highest: UInt64 = 0
-  private var words = [UInt64](repeating: 0, count: SeenNumbers.span / 64)
-
-  /// Messages that come later than so many others are taken for repeated ones.
-  private static let span = 4096
-
-  init(life: UInt64) {
-    self.life = life
-  }
-
-  /// Returns whether the number is new.
-  mutating func insert(_ number: UInt64) -> Bool {
-    let span = UInt64(Self.span)
-    if number > highest {
-      if number - highest >= span {
-        for index in words.indices { words[index] = 0 }
-      } else {
-        for skipped in highest + 1...number { clear(skipped) }
-      }
-      highest = number
-    } else if highest - number >= span {
-      return false
-    }
-    let (word, bit) = Self.place(of: number)
-    if words[word] & bit != 0 { return false }
-    words[word] |= bit
-    return true
-  }
-
-  private mutating func clear(_ number: UInt64) {
-    let (word, bit) = Self.place(of: number)
-    words[word] &= ~bit
-  }
-
-  private static func place(of number: UInt64) -> (word: Int, bit: UInt64) {
-    (Int(number % UInt64(span)) / 64, 1 << (number % 64))
   }
 }

@@ -27,6 +27,7 @@ extension ReplicaMachine {
   }
 
   private func apply(_ request: InternalRequest) {
+    if !desk.forwarded.isEmpty { desk.forwarded.noteApplied(request.handle) }
     guard let operation = request.operation else { return }
     meter?.willApply(operation)
     lastReplyFailed = false

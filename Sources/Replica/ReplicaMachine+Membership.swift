@@ -106,6 +106,7 @@ extension ReplicaMachine {
     let handle = change.context.withUnsafeBytes {
       InternalRequest($0, epoch: configuration.epoch).handle
     }
+    desk.forwarded.noteApplied(handle)
     var (table, state) = (members, confState)
     var failure: RequestError?
     do throws(RequestError) {

@@ -51,7 +51,7 @@ extension ReplicaMachine {
           }
         }
       } else if raft.leader != .none {
-        return forward(requests, name)
+        if desk.canForward(bytes: byteCount) { return forward(requests, name) }
       } else if isAlone {
         return refuse(requests, .noLeader)
       }
@@ -66,7 +66,7 @@ extension ReplicaMachine {
     _ requests: [SharedBytes],
     byteCount: Int,
     _ name: ProposalBlockName?,
-    onlyIn term: Term? = nil
+    origin: ForwardingDesk.Origin? = nil
   ) {
     desk.heldBytes += byteCount
     desk.held.append(
@@ -74,7 +74,7 @@ extension ReplicaMachine {
         requests: requests,
         byteCount: byteCount,
         name: name,
-        onlyIn: term,
+        origin: origin,
         tick: tickCount
       )
     )
@@ -85,22 +85,68 @@ extension ReplicaMachine {
     desk.noteProposed(name, in: raft.term)
   }
 
-  /// Sends something to the leader, who takes it once, and in this term only.
+  /// Sends something to the leader, who takes it once, and in this term only. A message is repeated
+  /// until its requests, the last of which is one of this member's clients, are applied or refused.
   func forward(_ payloads: [Payload]) {
     var message = Raft.Message(.propose, from: configuration.memberID, to: raft.leader, term: .zero)
     message.logTerm = raft.term
-    message.context = desk.takeNumber()
     message.entries = payloads.map { Entry(term: .zero, index: .zero, payload: $0) }
-    desk.outgoing.append(message)
+    desk.forward(
+      message,
+      lastRequest: lastOwnRequest(in: message),
+      tick: tickCount,
+      pauseTicks: UInt64(configuration.raft.electionTimeoutTicks)
+    )
+  }
+
+  /// The last request of a message for which a client of this member waits.
+  private func lastOwnRequest(in message: borrowing Raft.Message) -> RequestHandle {
+    for request in Self.requests(in: message).reversed() {
+      let handle = request.withUnsafeBytes {
+        InternalRequest($0, epoch: configuration.epoch).handle
+      }
+      if handle != .none { return handle }
+    }
+    return .none
+  }
+
+  /// The requests that a message of proposals holds, each an `InternalRaftRequest`.
+  private static func requests(in message: borrowing Raft.Message) -> [SharedBytes] {
+    message.entries.compactMap { entry in
+      switch entry.payload {
+      case .normal(let request): request
+      case .configuration(let change): change.context
+      case .empty: nil
+      }
+    }
+  }
+
+  /// A new stream of messages to a peer stands: what was on the one before may be lost.
+  package func peerConnected(_ peer: MemberID) {
+    guard raft.leader == peer, desk.forwarded.term == raft.term else { return }
+    desk.outgoing += desk.forwarded.resendAll(at: tickCount)
+  }
+
+  /// Sends again what there was no sign of for some time, and drops what nobody waits for.
+  func reviewForwarded() {
+    guard !desk.forwarded.isEmpty else { return }
+    guard desk.forwarded.term == raft.term else {
+      // Nobody takes them any more.
+      desk.forwarded = ForwardedMessages()
+      return
+    }
+    let patience = UInt64(configuration.patienceTicks)
+    if tickCount > patience { desk.forwarded.removeSent(before: tickCount - patience) }
+    desk.outgoing += desk.forwarded.resendDue(at: tickCount)
   }
 
   /// Proposes what was held, as far as that is possible now.
   func proposeHeld() {
     while let first = desk.held.first {
       let isHere = raft.role == .leader && raft.leadTransferee == .none
-      if let term = first.onlyIn, !isHere || raft.term != term {
+      if let origin = first.origin, !isHere || raft.term != origin.term {
         // Its sender will hear of the new term.
-        if raft.role == .leader && raft.term == term { return }
+        if raft.role == .leader && raft.term == origin.term { return }
         dropFirstHeld()
         continue
       }
@@ -110,14 +156,24 @@ extension ReplicaMachine {
           desk.noteProposed(first.name, in: raft.term)
         } catch {
           if error == .transferring { return }
-          refuse(first.requests, RequestError(error))
+          refuse(first, RequestError(error))
         }
-      } else if raft.role != .leader && raft.leader != .none {
+      } else if raft.role != .leader && raft.leader != .none,
+        desk.canForward(bytes: first.byteCount)
+      {
         forward(first.requests, first.name)
       } else {
         return
       }
       dropFirstHeld()
+    }
+  }
+
+  private func refuse(_ held: ForwardingDesk.Held, _ error: RequestError) {
+    if let origin = held.origin {
+      sendRefusal(of: held.requests, error, origin)
+    } else {
+      refuse(held.requests, error)
     }
   }
 
@@ -140,9 +196,23 @@ extension ReplicaMachine {
     }
     if message.reject { return receiveRefusal(message) }
     // Otherwise the sender hears of a newer term soon, and knows then what became of it.
-    guard raft.role == .leader, message.logTerm == raft.term,
-      desk.isNew(message.context, from: message.from, in: raft.term)
-    else { return }
+    guard raft.role == .leader, message.logTerm == raft.term else { return }
+    let origin = ForwardingDesk.Origin(
+      member: message.from,
+      number: message.context,
+      term: raft.term
+    )
+    switch desk.arrival(of: origin) {
+    case .new: takeProposals(message, origin)
+    case .repeated: return
+    case .refused(let error): sendRefusal(of: Self.requests(in: message), error, origin)
+    }
+  }
+
+  private func takeProposals(
+    _ message: borrowing Raft.Message,
+    _ origin: ForwardingDesk.Origin
+  ) {
     var requests: [SharedBytes] = []
     var bytes = 0
     for entry in message.entries {
@@ -154,22 +224,22 @@ extension ReplicaMachine {
         do throws(RequestError) {
           try receive(change)
         } catch {
-          sendRefusal(of: [change.context], error, message)
+          sendRefusal(of: [change.context], error, origin)
         }
       case .empty: continue
       }
     }
     if requests.isEmpty { return }
     guard hasRoomForLoad, desk.heldBytes + bytes <= ForwardingDesk.heldBytesMax else {
-      return sendRefusal(of: requests, .tooManyRequests, message)
+      return sendRefusal(of: requests, .tooManyRequests, origin)
     }
-    if !desk.held.isEmpty { return hold(requests, byteCount: bytes, nil, onlyIn: raft.term) }
+    if !desk.held.isEmpty { return hold(requests, byteCount: bytes, nil, origin: origin) }
     do throws(ProposeError) {
       try raft.propose(requests)
     } catch .transferring {
-      hold(requests, byteCount: bytes, nil, onlyIn: raft.term)
+      hold(requests, byteCount: bytes, nil, origin: origin)
     } catch {
-      sendRefusal(of: requests, RequestError(error), message)
+      sendRefusal(of: requests, RequestError(error), origin)
     }
   }
 
@@ -177,17 +247,18 @@ extension ReplicaMachine {
   private func sendRefusal(
     of requests: [SharedBytes],
     _ error: RequestError,
-    _ message: borrowing Raft.Message
+    _ origin: ForwardingDesk.Origin
   ) {
+    desk.noteRefused(origin, error)
     var answer = Raft.Message(
       .propose,
       from: configuration.memberID,
-      to: message.from,
+      to: origin.member,
       term: .zero
     )
-    answer.logTerm = raft.term
+    answer.logTerm = origin.term
     answer.reject = true
-    answer.context = message.context
+    answer.context = origin.number
     answer.index = LogIndex(UInt64(error.rawValue))
     var handles = ByteWriter(capacity: requests.count * 8)
     for request in requests {
@@ -201,9 +272,9 @@ extension ReplicaMachine {
   }
 
   private func receiveRefusal(_ message: borrowing Raft.Message) {
-    guard desk.isOwn(message.context),
-      let code = UInt8(exactly: message.index.rawValue),
-      let error = RequestError(rawValue: code)
+    guard let code = UInt8(exactly: message.index.rawValue),
+      let error = RequestError(rawValue: code),
+      desk.noteRefusal(of: message.context, in: message.logTerm)
     else { return }
     for entry in message.entries {
       guard case .normal(let handles) = entry.payload else { continue }
@@ -237,5 +308,6 @@ extension ReplicaMachine {
   /// the proposals under way are done.
   package func loseTrackOfProposals() {
     unknownProposals.append(contentsOf: desk.takeRuns(before: Term(.max)))
+    desk.forwarded = ForwardedMessages()
   }
 }

@@ -189,6 +189,7 @@ package final class ReplicaMachine {
     watchDisk()
     raft.tick()
     expireHeld()
+    reviewForwarded()
     expireReads()
     reviewHolds()
     keepLeases()

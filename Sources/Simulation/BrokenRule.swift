@@ -32,4 +32,6 @@ package enum BrokenRule: String, CaseIterable, Sendable {
   case snapshotStale
   /// A snapshot is installed without the note that explains a store ahead of its log.
   case installWithoutNote
+  /// A leader takes a message with proposals each time that it comes.
+  case proposalsTakenTwice
 }

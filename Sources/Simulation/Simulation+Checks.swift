@@ -51,6 +51,31 @@ extension Simulation {
     return max(recovered.lastIndex.rawValue, stored?.index.rawValue ?? 0)
   }
 
+  /// Lets two members' stores be compared now and then as leaders do it by HashKV: at a revision that
+  /// both have, with the same compactions behind it.
+  func scheduleComparison() {
+    later(UInt64(100 + random.below(900)) * 1_000_000) { [unowned self] in
+      try compareStores()
+      if isFaulty { scheduleComparison() }
+    }
+  }
+
+  private func compareStores() throws {
+    let up = nodes.filter(\.isUp).shuffled(using: &random).prefix(2).compactMap(\.member)
+    let revision = up.map(\.store.currentRevision).min() ?? Revision(0)
+    guard up.count == 2, up[0].store.compactedRevision == up[1].store.compactedRevision,
+      revision > up[0].store.compactedRevision
+    else { return }
+    let hashes = try up.map { try $0.store.hashKV(revision: revision, reader: $0.reader).hash }
+    count { $0.comparedStores += 1 }
+    guard hashes[0] == hashes[1] else {
+      throw Violation(
+        .equalState,
+        "m\(up[0].node.number)'s HashKV at \(revision) is not that of m\(up[1].node.number)"
+      )
+    }
+  }
+
   func checkProgress() throws {
     let missing = memberNodes.filter { !provenNodes.contains($0.number) }
     guard lostMember == nil else {

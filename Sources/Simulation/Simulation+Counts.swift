@@ -24,6 +24,7 @@ extension Simulation {
     package var memberChanges = 0
     package var retired = 0
     package var lostDisks = 0
+    package var comparedStores = 0
 
     package init() {}
 
@@ -51,6 +52,7 @@ extension Simulation {
       memberChanges += other.memberChanges
       retired += other.retired
       lostDisks += other.lostDisks
+      comparedStores += other.comparedStores
     }
   }
 }

@@ -26,7 +26,7 @@ extension Simulation {
 
   private func injectFault() throws {
     count { $0.faults += 1 }
-    switch random.below(19) {
+    switch random.below(21) {
     case 0, 1: crash(somebody)
     case 2: if let leader { crash(leader) }
     case 3: for node in nodes where random.oneIn(2) { crash(node) }
@@ -43,6 +43,7 @@ extension Simulation {
     case 15: try transferLeadership()
     case 16: disturbElection()
     case 17: loseDisks(of: somebody)
+    case 18, 19: breakStreams()
     default: network.heal()
     }
   }
@@ -86,6 +87,22 @@ extension Simulation {
     later(milliseconds(300, 6000)) { [unowned self] in
       note("network heals", nil)
       network.heal()
+    }
+  }
+
+  /// What is under way between two members is lost, the leader being one of them more often than not;
+  /// a moment later there are new streams, and both know it.
+  private func breakStreams() {
+    let one = (random.oneIn(3) ? nil : leader) ?? somebody
+    let other = somebody
+    guard one !== other else { return }
+    note("streams break", one, to: other)
+    network.breakStreams(one.number, other.number)
+    later(milliseconds(5, 1500)) { [unowned self] in
+      note("streams stand", one, to: other)
+      network.join(one.number, other.number)
+      try one.member?.input { $0.machine.peerConnected(other.id) }
+      try other.member?.input { $0.machine.peerConnected(one.id) }
     }
   }
 

@@ -142,8 +142,14 @@ extension Simulation {
     )
     let delays = network.delays(from: from.number, to: to.number, &random)
     if delays.isEmpty { count { $0.lostMessages += 1 } }
+    let stream = network.stream(from: from.number, to: to.number)
     for delay in delays {
-      later(delay) { [unowned self] in try deliver(message, to: to) }
+      later(delay) { [unowned self] in
+        guard network.stream(from: from.number, to: to.number) == stream else {
+          return count { $0.lostMessages += 1 }
+        }
+        try deliver(message, to: to)
+      }
     }
     if broken == .commitWithoutQuorum, message.kind == .app, !message.entries.isEmpty {
       forgeAnswer(to: message, sender)
@@ -159,8 +165,9 @@ extension Simulation {
     }
   }
 
-  private func deliver(_ message: Message, to node: SimulatedNode) throws {
+  private func deliver(_ sent: Message, to node: SimulatedNode) throws {
     guard let member = node.member else { return }
+    let message = broken == .proposalsTakenTwice ? renumbered(sent) : sent
     // Their connections were refused.
     if refusesRemoved, broken != .removedVotes, member.machine.members.isRemoved(message.from) {
       return
@@ -191,6 +198,14 @@ extension Simulation {
 
 // Rules broken on the way of messages.
 extension Simulation {
+  /// Breaks `.proposalsTakenTwice`: no message with proposals bears the number of another.
+  private func renumbered(_ sent: Message) -> Message {
+    guard sent.kind == .propose, sent.logTerm > .zero, !sent.reject else { return sent }
+    var message = sent
+    message.context = takeToken()
+    return message
+  }
+
   /// Breaks `.learnerCounts`: what a learner says to have is taken for a voter's.
   private func forgeVoter(_ message: Message, _ sender: SimulatedMember) {
     guard message.kind == .appResp, !message.reject, sender.machine.status.isLearner else { return }

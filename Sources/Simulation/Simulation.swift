@@ -111,6 +111,7 @@ package final class Simulation {
       for node in nodes { try start(node) }
       makeClients()
       scheduleFault()
+      scheduleComparison()
       try run(until: healTime)
       try heal()
       try run(until: now + Self.progressNanosecondsMax) {

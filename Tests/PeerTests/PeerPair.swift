@@ -14,6 +14,7 @@ final class Recorder: Sendable {
   struct Content {
     var messages: [Raft.Message] = []
     var unreachable: [MemberID: Int] = [:]
+    var connected: [MemberID: Int] = [:]
     var snapshots: [Raft.Message] = []
     var removed: Set<MemberID> = []
     var selfRemoved = 0
@@ -37,6 +38,7 @@ final class Recorder: Sendable {
         if takes { self.transport.withLock { $0 }?.took(bytes: bytes) }
       },
       unreachable: { id in self.change { $0.unreachable[id, default: 0] += 1 } },
+      connected: { id in self.change { $0.connected[id, default: 0] += 1 } },
       snapshotWanted: { message in self.change { $0.snapshots.append(message) } },
       isRemoved: { id in self.value.removed.contains(id) },
       selfRemoved: { _ in self.change { $0.selfRemoved += 1 } }

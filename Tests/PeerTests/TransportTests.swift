@@ -73,8 +73,10 @@ import Testing
     await b.stop()
     try await eventually("the loss") { a.transport.connectedSince(b.id) == nil }
     #expect(a.recorder.value.unreachable[b.id, default: 0] > 0)
+    #expect(a.recorder.value.connected[b.id, default: 0] == 1)
     b = try await TestPeer.start(2, in: folder)
     try await eventually("a stream again") { a.transport.connectedSince(b.id) != nil }
+    try await eventually("word of it") { a.recorder.value.connected[b.id, default: 0] == 2 }
     a.transport.send([a.message(to: b.id, 3)])
     try await eventually("a message") { b.recorder.value.messages.count == 1 }
     await a.stop()

@@ -69,7 +69,7 @@ struct SimulationTests {
   /// A failure is the same again, and its trace is short.
   @Test func aFailureIsReplayed() throws {
     let failures = try (0..<2).map { _ in
-      let simulation = try Simulation(seed: 0, broken: .ackBeforeSync)
+      let simulation = try Simulation(seed: 1, broken: .ackBeforeSync)
       let failure = #expect(throws: Violation.self) { try simulation.run() }
       #expect((1...80).contains(simulation.trace.lines.count))
       return "\(simulation.trace.hash) \(failure.map { "\($0)" } ?? "")"
@@ -107,7 +107,7 @@ struct SimulationTests {
     Bound(rule: .lostVote, seedsMax: 400),
     Bound(rule: .leaseEarly, seedsMax: 8),
     Bound(rule: .watchRepeat, seedsMax: 8),
-    Bound(rule: .failedSyncCounts, seedsMax: 100),
+    Bound(rule: .failedSyncCounts, seedsMax: 400),
     Bound(rule: .releaseTooEarly, seedsMax: 100),
     Bound(rule: .flushInTwoHalves, seedsMax: 400),
     Bound(rule: .membershipForgotten, seedsMax: 8),
@@ -116,6 +116,7 @@ struct SimulationTests {
     Bound(rule: .snapshotUnverified, seedsMax: 600),
     Bound(rule: .snapshotStale, seedsMax: 80),
     Bound(rule: .installWithoutNote, seedsMax: 60),
+    Bound(rule: .proposalsTakenTwice, seedsMax: 60),
   ]
 
   @Test func everyRuleHasABound() {

@@ -34,6 +34,8 @@ final class ReplicaThread: Sendable {
     case peerMessages([Raft.Message], bytes: Int)
     /// What was sent to the peer may be lost.
     case unreachable(MemberID)
+    /// A new stream to the peer stands.
+    case connected(MemberID)
     /// The snapshot that Raft wanted the member to get was delivered, or was not.
     case snapshotSent(MemberID, isDelivered: Bool)
     /// Flush whatever is in memory, and call back, on the housekeeper's thread, once nothing of it
@@ -270,6 +272,8 @@ private final class ReplicaLoop: @unchecked Sendable {
       outlets.tookMessages(bytes)
     case .unreachable(let peer):
       machine.peerUnreachable(peer)
+    case .connected(let peer):
+      machine.peerConnected(peer)
     case .snapshotSent(let peer, let isDelivered):
       machine.reportSnapshot(peer, success: isDelivered)
     case .snapshot(let snapshot, let message, let completion):

@@ -12,6 +12,8 @@ struct SimulatedNetwork {
   static let delayMinMicroseconds = 100
 
   private(set) var links: [[Link]] = []
+  /// Which stream between two members it is by now: what was sent on an earlier one never arrives.
+  private var streams: [[Int]] = []
 
   init(count: Int) {
     resize(count)
@@ -23,7 +25,13 @@ struct SimulatedNetwork {
       while links[row].count < count { links[row].append(Link()) }
     }
     while links.count < count { links.append(Array(repeating: Link(), count: count)) }
+    for row in streams.indices {
+      while streams[row].count < count { streams[row].append(0) }
+    }
+    while streams.count < count { streams.append(Array(repeating: 0, count: count)) }
   }
+
+  func stream(from: Int, to: Int) -> Int { streams[from][to] }
 
   mutating func heal() {
     for from in links.indices {
@@ -52,6 +60,19 @@ struct SimulatedNetwork {
   // MARK: Faults
 
   mutating func cut(_ from: Int, _ to: Int) { links[from][to].isCut = true }
+
+  /// Breaks the streams between two members, both ways, and lets none be made until `join`.
+  mutating func breakStreams(_ one: Int, _ other: Int) {
+    for (from, to) in [(one, other), (other, one)] {
+      cut(from, to)
+      streams[from][to] += 1
+    }
+  }
+
+  mutating func join(_ one: Int, _ other: Int) {
+    links[one][other].isCut = false
+    links[other][one].isCut = false
+  }
 
   /// Cuts every link between the two sides.
   mutating func part(_ isOnOneSide: [Bool]) {

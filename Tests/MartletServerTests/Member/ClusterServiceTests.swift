@@ -253,6 +253,40 @@ struct ClusterServiceTests {
     }
   }
 
+  /// A write at a follower is lost on its way with the stream that it was on, the leader stays the same:
+  /// the follower sends it again on the next stream, and it is done once.
+  @Test("a write that is lost with its stream to the leader is done all the same")
+  func cutStream() async throws {
+    let folder = try TemporaryFolder()
+    func socket(_ index: Int) -> String { "\(folder.path)/\(TestCluster.names[index]).sock" }
+    var proxies: [CuttingProxy] = []
+    for index in 0..<3 {
+      proxies.append(
+        try await CuttingProxy.start(at: socket(index), to: "\(socket(index)).member")
+      )
+    }
+    let paths = (0..<3).map { socket($0) }
+    let peerURL: @Sendable (Int) -> String = { "unix://\(paths[$0])" }
+    try await withCluster(3, peerURL: peerURL) { index, configuration in
+      configuration.listenPeerURLs = ["unix://\(paths[index]).member"]
+    } _: { cluster in
+      let leader = try await cluster.leader()
+      let before = try await cluster.node(leader).maintenance.status(.init())
+      for follower in (0..<3) where follower != leader {
+        let key = "lost at \(follower)"
+        proxies[leader].cut(at: Array(key.utf8))
+        let cuts = proxies[leader].cutCount
+        let answer = try await cluster.node(follower).kv.put(.init(key, "v"))
+        #expect(proxies[leader].cutCount == cuts + 1)
+        #expect(answer.header?.raftTerm == before.header?.raftTerm)
+        let pair = try await cluster.node(follower).kv.range(.init(key)).kvs.first
+        #expect(pair?.version == 1)
+      }
+      #expect(try await cluster.leader() == leader)
+    }
+    for proxy in proxies { await proxy.stop() }
+  }
+
   /// Writes rising numbers to a key; returns how many. Only what was refused undone is repeated.
   private static func write(
     _ writer: Int,

@@ -48,6 +48,92 @@ struct ForwardingTests {
     #expect(cluster.nodes.allSatisfy { $0.store.currentRevision.rawValue == 2 })
   }
 
+  /// Its stream breaks under a message and another is made, while the leader stays the same.
+  @Test(arguments: [true, false]) func whatANewStreamBringsIsDoneOnce(isLost: Bool) throws {
+    let cluster = try DirectCluster()
+    let leader = try cluster.elect()
+    let term = leader.machine.status.term
+    let follower = try #require(cluster.followers.first)
+    cluster.isLost = { isLost && $0.kind == .propose }
+    for call in 1...5 {
+      cluster.put("k\(call)", call: UInt64(call), at: follower)
+      cluster.turn(follower)
+    }
+    cluster.isLost = { _ in false }
+    // A stream to somebody else changes nothing.
+    let other = try #require(cluster.followers.last)
+    follower.machine.peerConnected(try #require(cluster.id(of: other)))
+    follower.machine.peerConnected(try #require(cluster.id(of: leader)))
+    cluster.turn(follower)
+    #expect(cluster.wires.count { $0.kind == .propose } == (isLost ? 5 : 10))
+    cluster.settle()
+    cluster.pass(ticks: 2)
+    #expect(follower.answers.map(\.call).sorted() == Array(1...5))
+    #expect(follower.answers.allSatisfy { $0.error == nil })
+    #expect(leader.machine.status.term == term)
+    #expect(cluster.nodes.allSatisfy { $0.store.currentRevision.rawValue == 6 })
+    // Nothing is left to be sent again.
+    follower.machine.peerConnected(try #require(cluster.id(of: leader)))
+    cluster.turn(follower)
+    #expect(!cluster.wires.contains { $0.kind == .propose })
+  }
+
+  /// A leader without room on its streams, or for what came in, drops messages and says nothing.
+  @Test func whatIsLostInSilenceIsSaidAgain() throws {
+    let cluster = try DirectCluster()
+    let leader = try cluster.elect()
+    let term = leader.machine.status.term
+    let follower = try #require(cluster.followers.first)
+    cluster.isLost = { $0.kind == .propose }
+    cluster.put("a", call: 1, at: follower)
+    cluster.settle()
+    cluster.isLost = { _ in false }
+    cluster.put("b", call: 2, at: follower)
+    cluster.settle()
+    cluster.pass(ticks: 2)
+    #expect(follower.answers.map(\.call) == [2])
+    cluster.pass(ticks: 20)
+    #expect(follower.answers.map(\.call) == [2, 1])
+    #expect(leader.machine.status.term == term)
+    #expect(cluster.nodes.allSatisfy { $0.store.currentRevision.rawValue == 3 })
+  }
+
+  /// The answer of a leader that had no room is lost: it is the same when the message comes again,
+  /// though by then there is room.
+  @Test func aRefusalThatIsLostIsSaidAgain() throws {
+    let cluster = try DirectCluster {
+      $0.raft.uncommittedBytesMax = 2000
+      $0.urgentBytesReserved = 1000
+    }
+    let leader = try cluster.elect()
+    let follower = try #require(cluster.followers.first)
+    cluster.isLost = { $0.kind == .app || $0.kind == .propose && $0.reject }
+    for call in 1...40 { cluster.put("key\(call)", call: UInt64(call), at: follower) }
+    cluster.settle()
+    #expect(follower.answers.isEmpty)
+    cluster.isLost = { _ in false }
+    cluster.pass(ticks: 30)
+    #expect(Set(follower.answers.map(\.call)).count == 40)
+    let refused = follower.answers.filter { $0.error == .tooManyRequests }
+    #expect(!refused.isEmpty && refused.count < 40)
+    #expect(leader.store.currentRevision.rawValue == Int64(1 + 40 - refused.count))
+  }
+
+  /// What nobody waits for any more is not sent again for ever.
+  @Test func whatWasForwardedInVainIsForgotten() throws {
+    let cluster = try DirectCluster { $0.patienceTicks = 15 }
+    let leader = try cluster.elect()
+    let follower = try #require(cluster.followers.first)
+    cluster.isLost = { $0.kind == .propose }
+    cluster.put("a", call: 1, at: follower)
+    cluster.pass(ticks: 17)
+    cluster.isLost = { _ in false }
+    follower.machine.peerConnected(try #require(cluster.id(of: leader)))
+    cluster.pass(ticks: 20)
+    #expect(follower.answers.isEmpty)
+    #expect(cluster.nodes.allSatisfy { $0.store.currentRevision.rawValue == 1 })
+  }
+
   /// Answers to the refused come as soon as the message takes.
   @Test func aLeaderThatHasNoRoomSaysSo() throws {
     let cluster = try DirectCluster {
