@@ -112,10 +112,15 @@ def test_systemd_takes_the_unit(root, tmp_path):
     assert unit(root)["Type"] == ["notify"]
 
 
+def offered_settings(root: pathlib.Path) -> list[str]:
+    """What /etc/default/martlet has as comments, to be taken in."""
+    found = re.findall(r"^#(ETCD_[A-Z_]+=\S+)$", (root / "etc/default/martlet").read_text(), re.M)
+    assert found
+    return found
+
+
 def test_variables_of_the_defaults_are_flags(root):
-    text = (root / "etc/default/martlet").read_text()
-    names = re.findall(r"^#(ETCD_[A-Z_]+)=", text, re.M)
-    assert names
+    names = [setting.partition("=")[0] for setting in offered_settings(root)]
     help_text = output(root / "usr/bin/martlet", "--help")
     for name in names:
         flag = "--" + name.removeprefix("ETCD_").lower().replace("_", "-")
@@ -164,7 +169,7 @@ def test_installed_it_runs_as_its_unit_says(package, root, tmp_path):
     page = tmp_path / "package.md"
     page.write_text(
         PAGE.replace("PACKAGE", str(package))
-        .replace("ENVIRONMENT", " ".join(settings["Environment"]))
+        .replace("ENVIRONMENT", " ".join([*settings["Environment"], *offered_settings(root)]))
         .replace("EXECUTABLE", settings["ExecStart"][0]))
     done = run_page(page)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
