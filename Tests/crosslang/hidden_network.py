@@ -9,6 +9,15 @@ import pytest
 from harness import Member
 
 
+# What etcdctl and martletctl give up after; their own times are for machines that do nothing else.
+CTL_SECONDS = 60
+
+
+def client_environment() -> dict[str, str]:
+    return {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_DIAL_TIMEOUT": f"{CTL_SECONDS}s",
+            "ETCDCTL_COMMAND_TIMEOUT": f"{CTL_SECONDS}s"}
+
+
 class Networks:
     """Three networks of their own: members, a gateway between both, clients. Nothing is routed."""
 
@@ -102,7 +111,7 @@ def ctl(networks: Networks, endpoint: str, *words: str, check: bool = True):
     """Runs etcdctl in the clients' network."""
     done = subprocess.run(
         [*networks.inside(networks.clients), "/usr/bin/etcdctl", f"--endpoints={endpoint}", *words],
-        capture_output=True, text=True, env={**os.environ, "ETCDCTL_API": "3"}, timeout=60)
+        capture_output=True, text=True, env=client_environment(), timeout=CTL_SECONDS)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done

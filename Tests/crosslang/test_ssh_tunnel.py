@@ -12,7 +12,8 @@ import time
 import pytest
 
 from harness import START_SECONDS, STOP_SECONDS, martlet_binary
-from hidden_network import Networks, ctl, start_members
+from hidden_network import (CTL_SECONDS, Networks, client_environment, ctl,
+                            start_members)
 from sidecars import gateway
 
 SERVER = shutil.which("sshd", path="/usr/sbin:/usr/bin")
@@ -32,10 +33,9 @@ class Process:
         self.log = log
 
     def __enter__(self) -> "Process":
-        environment = {**os.environ, "ETCDCTL_API": "3"}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, env=environment)
+                                            stderr=log, env=client_environment())
         return self
 
     def __exit__(self, *_) -> None:
@@ -110,7 +110,7 @@ def martletctl(networks: Networks, *words: str) -> str:
     binary = pathlib.Path(martlet_binary()).parent / "martletctl"
     done = subprocess.run(
         [*networks.inside(networks.clients), binary, f"--endpoints=localhost:{TUNNEL_PORT}",
-         *words], capture_output=True, text=True, timeout=60)
+         *words], capture_output=True, text=True, env=client_environment(), timeout=CTL_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -185,6 +185,6 @@ def test_a_gateway_behind_the_tunnel_survives_a_member(networks, tmp_path):
         subprocess.run(
             [*networks.inside(networks.members), "/usr/bin/etcdctl",
              f"--endpoints={members[1].endpoint}", "put", "resumed", "meanwhile"], check=True,
-            capture_output=True, env={**os.environ, "ETCDCTL_API": "3"}, timeout=60)
+            capture_output=True, env=client_environment(), timeout=CTL_SECONDS)
         with shell.tunnel(networks.clients, *forward):
             watch.wait_for_output("PUT\nresumed\nmeanwhile\n")
