@@ -30,6 +30,7 @@ final class MemberRuntime: Sendable {
   private let questions = PeerQuestions()
   private let snapshots: SnapshotExchange
   private let hashChecker: HashChecker
+  private let storeChecker: StoreChecker
   /// Locks and campaigns that wait.
   private let waiting = WaitingCalls()
 
@@ -172,11 +173,10 @@ final class MemberRuntime: Sendable {
     )
     self.snapshots = snapshots
     snapshots.start(opened, peers)
-    let source = configuration.source
-    hashChecker = HashChecker(
-      context,
-      interval: source.corruptCheckTime > .zero ? source.corruptCheckTime : nil
-    )
+    hashChecker = HashChecker(context)
+    let hasher = StoreHasher(store: store, readers: context.readers, metrics: metrics)
+    questions.install(hasher)
+    storeChecker = StoreChecker(context, hasher: hasher, StoreChecker.Plan(configuration.source))
   }
 
   /// Looks at the files of TLS for changes, until the task is cancelled.
@@ -244,6 +244,7 @@ final class MemberRuntime: Sendable {
       in: configuration.source.featureGates
     ) {
       try await hashChecker.checkBeforeServing()
+      try await storeChecker.checkBeforeServing()
     }
     for warning in configuration.transportSecurityWarnings {
       context.logger.warning("\(warning)")
@@ -426,10 +427,11 @@ final class MemberRuntime: Sendable {
   func stopPeers() async {
     // What is under way ends with the connections.
     async let checking: Void = hashChecker.stop()
+    async let comparing: Void = storeChecker.stop()
     async let sending: Void = snapshots.stopSending()
     await context.peers.stop()
     questions.remove()
-    _ = await (checking, sending)
+    _ = await (checking, comparing, sending)
     snapshots.stopReceiving()
   }
 

@@ -197,6 +197,10 @@ final class PeerCallService: PeerService, @unchecked Sendable {
     answer(call, Martletpb.HashAtIndexRequest(request.view), handlers.requests.hashAtIndex)
   }
 
+  func hashKV(_ request: IncomingMessage<Etcdserverpb.HashKVRequest.View>, _ call: ServerCall) {
+    answer(call, Etcdserverpb.HashKVRequest(request.view), handlers.requests.hashKV)
+  }
+
   private func answer<Request: Sendable, Response: Proto.Message & Sendable>(
     _ call: ServerCall,
     _ request: Request,

@@ -72,6 +72,7 @@ package struct PeerRequests: Sendable {
   /// Also asked by who is no member yet: `from` is then `.none`.
   package var clusterState: Answer<Martletpb.ClusterStateRequest, Martletpb.ClusterStateResponse>?
   package var hashAtIndex: Answer<Martletpb.HashAtIndexRequest, Martletpb.HashAtIndexResponse>?
+  package var hashKV: Answer<Etcdserverpb.HashKVRequest, Etcdserverpb.HashKVResponse>?
 
   package init() {}
 }

@@ -11,6 +11,8 @@ struct InternalRequest {
   private(set) var operation: ReplicatedOperation?
   /// The encoded request of `operation`, valid as long as the bytes it was found in.
   private(set) var request = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// The encoded `CorruptionReport`, empty when there is none; valid as long as `request`.
+  private(set) var corruption = UnsafeRawBufferPointer(start: nil, count: 0)
   /// The proposer's name, empty when there is none; valid as long as `request`.
   private(set) var username = UnsafeRawBufferPointer(start: nil, count: 0)
   /// The auth revision of the proposer's token.
@@ -28,6 +30,8 @@ struct InternalRequest {
         id = RequestHandle(rawValue: number)
       case (ProposalBatch.headerField, .content(let header)):
         isOurs = readHeader(header) == epoch
+      case (ProposalBatch.corruptionField, .content(let content)):
+        corruption = content
       case (let number, .content(let content)):
         guard let operation = ReplicatedOperation(rawValue: number) else { break }
         self.operation = operation

@@ -1,4 +1,5 @@
 package import Base
+package import Proto
 
 /// The operations that go through the log. Raw values are the field numbers of
 /// `etcdserverpb.InternalRaftRequest`, the message that every entry holds.
@@ -52,6 +53,8 @@ package struct ProposalBatch: ~Copyable {
   static let headerField = 100
   /// `InternalRaftRequest.ID`, which holds the `RequestHandle`.
   static let idField = 1
+  /// `InternalRaftRequest.corruption`.
+  static let corruptionField = 2001
   static let frameHeaderBytes = 4
   /// The most memory that a batch starts with.
   static let capacityMax = 1 << 20
@@ -117,6 +120,28 @@ package struct ProposalBatch: ~Copyable {
     let length = writer.count - start - Self.frameHeaderBytes
     writer.overwrite(integer: UInt32(length).littleEndian, at: start)
     count += 1
+  }
+
+  /// Adds the raising of the alarm CORRUPT, by the member itself, with what shows that it is due.
+  /// `.none` accuses no member but all of them.
+  package mutating func append(
+    corruptionOf member: MemberID,
+    _ report: Etcdserverpb.CorruptionReport
+  ) {
+    let alarm = Etcdserverpb.AlarmRequest(
+      action: .activate,
+      memberID: member.rawValue,
+      alarm: .corrupt
+    )
+    appendFrame(handle: .none) { writer in
+      let parts = [
+        (ReplicatedOperation.alarm.rawValue, alarm.encoded()),
+        (Self.corruptionField, report.encoded()),
+      ]
+      for (field, content) in parts {
+        content.withUnsafeBytes { writer.append(field: field, content: $0) }
+      }
+    }
   }
 
   /// Hands over what was gathered and starts anew.

@@ -37,7 +37,7 @@ extension ReplicaMachine {
   func applyAlarm(_ request: InternalRequest, header: ResponseHeader) {
     guard let message = try? Etcdserverpb.AlarmRequest(decoding: request.request) else { return }
     reply(to: request.handle) { (reply: inout ByteWriter) throws(RequestError) in
-      let listed = try change(message)
+      let listed = try change(message, corruption: request.corruption)
       header.write(revision: store.appliedRevision, into: &reply)
       Etcdserverpb.AlarmResponse(alarms: listed.map(\.message)).encode(into: &reply)
     }
@@ -45,14 +45,18 @@ extension ReplicaMachine {
 
   /// Does what an alarm request asks for and returns the alarms that its answer lists.
   private func change(
-    _ request: Etcdserverpb.AlarmRequest
+    _ request: Etcdserverpb.AlarmRequest,
+    corruption: UnsafeRawBufferPointer
   ) throws(RequestError) -> [AlarmTable.Alarm] {
     let alarm = AlarmTable.Alarm(MemberID(request.memberID), request.alarm)
     switch request.action {
     case .activate:
       var changed = alarms
       guard changed.raise(alarm) else { throw .tooManyRequests }
-      if changed != alarms { alarms = changed }
+      if changed != alarms {
+        alarms = changed
+        noteCorruption(alarm, corruption)
+      }
       return [alarm]
     case .deactivate:
       var changed = alarms
@@ -62,5 +66,17 @@ extension ReplicaMachine {
     default:
       return alarms.list(request.alarm)
     }
+  }
+
+  /// Keeps what an alarm says of this member, or of all, for its log.
+  private func noteCorruption(_ alarm: AlarmTable.Alarm, _ report: UnsafeRawBufferPointer) {
+    guard alarm.type == .corrupt,
+      alarm.memberID == configuration.memberID || alarm.memberID == .none
+    else { return }
+    corruption = ReplicaOutput.Corruption(
+      member: alarm.memberID,
+      entry: applying,
+      report: report.isEmpty ? nil : try? Etcdserverpb.CorruptionReport(decoding: report)
+    )
   }
 }

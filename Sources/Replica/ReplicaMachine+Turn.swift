@@ -27,6 +27,8 @@ extension ReplicaMachine {
     flushIfDue(into: &output)
     output.hasCompaction = hasNewCompaction
     hasNewCompaction = false
+    output.corruption = corruption
+    corruption = nil
     refreshStatus()
     followLeadership()
     keepMembers()

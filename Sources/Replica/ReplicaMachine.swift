@@ -60,6 +60,8 @@ package final class ReplicaMachine {
   package private(set) var alarmsVersion = 0
   /// As of the newest closed memtable.
   var sealedAlarmsVersion = 0
+  /// For the next turn's `ReplicaOutput.corruption`.
+  var corruption: ReplicaOutput.Corruption?
   package internal(set) var downgrade: DowngradeJob? {
     didSet { downgradeVersion += 1 }
   }

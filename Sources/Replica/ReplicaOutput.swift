@@ -1,6 +1,7 @@
 package import Base
 package import Log
 package import MVCC
+package import Proto
 package import Raft
 package import Storage
 
@@ -58,7 +59,22 @@ package struct ReplicaOutput {
   /// Whether a compaction was applied and the background work has something to remove.
   package var hasCompaction = false
 
+  /// The alarm CORRUPT was raised for this member, or for all.
+  package var corruption: Corruption?
+
   package init() {}
+}
+
+extension ReplicaOutput {
+  /// An alarm CORRUPT that is about this member.
+  package struct Corruption: Sendable {
+    /// Whom it names: this member, or `.none` for all.
+    package var member: MemberID
+    /// The entry that raised it.
+    package var entry: LogIndex
+    /// What was compared; nil when somebody raised the alarm by hand.
+    package var report: Etcdserverpb.CorruptionReport?
+  }
 }
 
 /// A place in the log that snapshots and releases name.

@@ -4,6 +4,7 @@ member acknowledges nothing that it does not have, leads no longer, and is heale
 The gate runs a short form of each; MARTLET_LONG=1 the long one.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -266,6 +267,18 @@ def store_file(member: Member) -> pathlib.Path:
     return pathlib.Path(member.directory, "data/member/db/store.mdb")
 
 
+def flip_value(member: Member, value: bytes, wait: bool = True) -> None:
+    """Stops a member, makes the value another one in its store's file alone, and starts it."""
+    assert member.stop() == 0
+    content = store_file(member).read_bytes()
+    places = [n for n in range(len(content)) if content.startswith(value, n)] \
+        if value in content else []
+    assert places, "the value is not in the store's file"
+    for place in places:
+        patch(store_file(member), place + 5, lambda byte: byte ^ 1)
+    member.start(wait)
+
+
 @pytest.mark.parametrize("role", ["follower", "leader"])
 def test_flipped_byte_in_the_store(api, role):
     """P3, P4: a value is another one on one member's disk. As soon as it makes a difference to what
@@ -276,15 +289,7 @@ def test_flipped_byte_in_the_store(api, role):
     with Cluster("martlet", flags=list(QUICK)) as cluster:
         member, *others = cluster.members
         etcd_put(api, member, b"decides", secret)
-        # Its own copy, in its store's file.
-        assert member.stop() == 0
-        content = store_file(member).read_bytes()
-        places = [n for n in range(len(content)) if content.startswith(secret, n)] \
-            if secret in content else []
-        assert places, "the value is not in the store's file"
-        for place in places:
-            patch(store_file(member), place + 5, lambda byte: byte ^ 1)
-        member.start()
+        flip_value(member, secret)
         (make_leader if role == "leader" else make_follower)(api, cluster, member)
         with api.patient(member) as channel:
             kv = api.grpc.KVStub(channel)
@@ -312,9 +317,12 @@ def test_flipped_byte_in_the_store(api, role):
                     return error.details() == "etcdserver: corrupt cluster"
                 return False
             eventually("the member stops serving", refuses)
-        told = [line for other in cluster.members for line in other.log().splitlines()
-                if "differs from the others" in line]
-        assert told and "index" in told[0], told
+        # Who found it says so, and whom it is about.
+        for text, logs in [("a member's data differs from the others'", cluster.members),
+                           ("this member's data differs from the others'", [member])]:
+            told = [json.loads(line) for one in logs for line in one.log().splitlines()
+                    if text in line]
+            assert told and int(told[0]["index"]) > 0 and damaged in told[0]["hashes"], told
         # The whole members still answer.
         with api.patient(others[1]) as channel:
             assert api.grpc.KVStub(channel).Range(

@@ -76,9 +76,9 @@ def test_gates_and_flags_without_effect_are_said_once():
         assert len(said) == len(set(said))
         gates = [text for setting, text in said if setting == "--feature-gates"]
         # The word of the new flag is the last one, and takes nothing from the old one's other gates.
-        assert [text.split(" ")[1] for text in gates] == ["CompactHashCheck", "StopGRPCServiceOnDefrag"]
+        assert [text.split(" ")[1] for text in gates] == ["StopGRPCServiceOnDefrag"]
         without = {setting for setting, text in said if text == "setting has no effect yet"}
-        assert without == {"--max-wals", "--compact-hash-check-time"}
+        assert without == {"--max-wals"}
 
 
 def test_rotated_log_files(tmp_path):

@@ -19,6 +19,18 @@ void   etcdserverpb__internal_raft_request__init
   static const Etcdserverpb__InternalRaftRequest init_value = ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT;
   *message = init_value;
 }
+void   etcdserverpb__corruption_report__init
+                     (Etcdserverpb__CorruptionReport         *message)
+{
+  static const Etcdserverpb__CorruptionReport init_value = ETCDSERVERPB__CORRUPTION_REPORT__INIT;
+  *message = init_value;
+}
+void   etcdserverpb__member_hash__init
+                     (Etcdserverpb__MemberHash         *message)
+{
+  static const Etcdserverpb__MemberHash init_value = ETCDSERVERPB__MEMBER_HASH__INIT;
+  *message = init_value;
+}
 void   etcdserverpb__lease_upkeep_request__init
                      (Etcdserverpb__LeaseUpkeepRequest         *message)
 {
@@ -101,7 +113,7 @@ const ProtobufCMessageDescriptor etcdserverpb__request_header__descriptor =
   (ProtobufCMessageInit) etcdserverpb__request_header__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field_descriptors[33] =
+static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field_descriptors[34] =
 {
   {
     "ID",
@@ -488,6 +500,18 @@ static const ProtobufCFieldDescriptor etcdserverpb__internal_raft_request__field
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "corruption",
+    2001,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__InternalRaftRequest, corruption),
+    &etcdserverpb__corruption_report__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "downgrade_version_test",
     9900,
     PROTOBUF_C_LABEL_NONE,
@@ -523,9 +547,10 @@ static const unsigned etcdserverpb__internal_raft_request__field_indices_by_name
   29,   /* field[29] = cluster_member_attr_set */
   28,   /* field[28] = cluster_version_set */
   5,   /* field[5] = compaction */
+  32,   /* field[32] = corruption */
   3,   /* field[3] = delete_range */
   30,   /* field[30] = downgrade_info_set */
-  32,   /* field[32] = downgrade_version_test */
+  33,   /* field[33] = downgrade_version_test */
   10,   /* field[10] = header */
   9,   /* field[9] = lease_checkpoint */
   6,   /* field[6] = lease_grant */
@@ -546,8 +571,8 @@ static const ProtobufCIntRange etcdserverpb__internal_raft_request__number_range
   { 1200, 23 },
   { 1300, 28 },
   { 2000, 31 },
-  { 9900, 32 },
-  { 0, 33 }
+  { 9900, 33 },
+  { 0, 34 }
 };
 const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor =
 {
@@ -557,11 +582,165 @@ const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor
   "Etcdserverpb__InternalRaftRequest",
   "etcdserverpb",
   sizeof(Etcdserverpb__InternalRaftRequest),
-  33,
+  34,
   etcdserverpb__internal_raft_request__field_descriptors,
   etcdserverpb__internal_raft_request__field_indices_by_name,
   10,  etcdserverpb__internal_raft_request__number_ranges,
   (ProtobufCMessageInit) etcdserverpb__internal_raft_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor etcdserverpb__corruption_report__field_descriptors[5] =
+{
+  {
+    "index",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__CorruptionReport, index),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__CorruptionReport, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "compact_revision",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__CorruptionReport, compact_revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is_by_majority",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__CorruptionReport, is_by_majority),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hashes",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Etcdserverpb__CorruptionReport, n_hashes),
+    offsetof(Etcdserverpb__CorruptionReport, hashes),
+    &etcdserverpb__member_hash__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned etcdserverpb__corruption_report__field_indices_by_name[] = {
+  2,   /* field[2] = compact_revision */
+  4,   /* field[4] = hashes */
+  0,   /* field[0] = index */
+  3,   /* field[3] = is_by_majority */
+  1,   /* field[1] = revision */
+};
+static const ProtobufCIntRange etcdserverpb__corruption_report__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor etcdserverpb__corruption_report__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "etcdserverpb.CorruptionReport",
+  "CorruptionReport",
+  "Etcdserverpb__CorruptionReport",
+  "etcdserverpb",
+  sizeof(Etcdserverpb__CorruptionReport),
+  5,
+  etcdserverpb__corruption_report__field_descriptors,
+  etcdserverpb__corruption_report__field_indices_by_name,
+  1,  etcdserverpb__corruption_report__number_ranges,
+  (ProtobufCMessageInit) etcdserverpb__corruption_report__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor etcdserverpb__member_hash__field_descriptors[3] =
+{
+  {
+    "member_ID",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__MemberHash, member_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hash",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__MemberHash, hash),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is_unreadable",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__MemberHash, is_unreadable),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned etcdserverpb__member_hash__field_indices_by_name[] = {
+  1,   /* field[1] = hash */
+  2,   /* field[2] = is_unreadable */
+  0,   /* field[0] = member_ID */
+};
+static const ProtobufCIntRange etcdserverpb__member_hash__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor etcdserverpb__member_hash__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "etcdserverpb.MemberHash",
+  "MemberHash",
+  "Etcdserverpb__MemberHash",
+  "etcdserverpb",
+  sizeof(Etcdserverpb__MemberHash),
+  3,
+  etcdserverpb__member_hash__field_descriptors,
+  etcdserverpb__member_hash__field_indices_by_name,
+  1,  etcdserverpb__member_hash__number_ranges,
+  (ProtobufCMessageInit) etcdserverpb__member_hash__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor etcdserverpb__lease_upkeep_request__field_descriptors[3] =

@@ -42,18 +42,18 @@ static const martlet_field fields_5[] = {  // etcdserverpb.AlarmRequest
 static const uint8_t lookup_5[] = {0, 1, 2, 3};
 
 static const martlet_field fields_6[] = {  // etcdserverpb.AlarmResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[4], "alarms"},
 };
 static const uint8_t lookup_6[] = {0, 1, 2};
 
 static const martlet_field fields_8[] = {  // etcdserverpb.AuthDisableResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_8[] = {0, 1};
 
 static const martlet_field fields_10[] = {  // etcdserverpb.AuthEnableResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_10[] = {0, 1};
 
@@ -63,7 +63,7 @@ static const martlet_field fields_11[] = {  // etcdserverpb.AuthRoleAddRequest
 static const uint8_t lookup_11[] = {0, 1};
 
 static const martlet_field fields_12[] = {  // etcdserverpb.AuthRoleAddResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_12[] = {0, 1};
 
@@ -73,7 +73,7 @@ static const martlet_field fields_13[] = {  // etcdserverpb.AuthRoleDeleteReques
 static const uint8_t lookup_13[] = {0, 1};
 
 static const martlet_field fields_14[] = {  // etcdserverpb.AuthRoleDeleteResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_14[] = {0, 1};
 
@@ -83,7 +83,7 @@ static const martlet_field fields_15[] = {  // etcdserverpb.AuthRoleGetRequest
 static const uint8_t lookup_15[] = {0, 1};
 
 static const martlet_field fields_16[] = {  // etcdserverpb.AuthRoleGetResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[0], "perm"},
 };
 static const uint8_t lookup_16[] = {0, 1, 2};
@@ -95,12 +95,12 @@ static const martlet_field fields_17[] = {  // etcdserverpb.AuthRoleGrantPermiss
 static const uint8_t lookup_17[] = {0, 1, 2};
 
 static const martlet_field fields_18[] = {  // etcdserverpb.AuthRoleGrantPermissionResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_18[] = {0, 1};
 
 static const martlet_field fields_20[] = {  // etcdserverpb.AuthRoleListResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_STRING, 1, 0, NULL, "roles"},
 };
 static const uint8_t lookup_20[] = {0, 1, 2};
@@ -113,12 +113,12 @@ static const martlet_field fields_21[] = {  // etcdserverpb.AuthRoleRevokePermis
 static const uint8_t lookup_21[] = {0, 1, 2, 3};
 
 static const martlet_field fields_22[] = {  // etcdserverpb.AuthRoleRevokePermissionResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_22[] = {0, 1};
 
 static const martlet_field fields_24[] = {  // etcdserverpb.AuthStatusResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_BOOL, 0, 0, NULL, "enabled"},
   {3, MARTLET_UINT64, 0, 0, NULL, "authRevision"},
 };
@@ -133,7 +133,7 @@ static const martlet_field fields_25[] = {  // etcdserverpb.AuthUserAddRequest
 static const uint8_t lookup_25[] = {0, 1, 2, 3, 4};
 
 static const martlet_field fields_26[] = {  // etcdserverpb.AuthUserAddResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_26[] = {0, 1};
 
@@ -145,7 +145,7 @@ static const martlet_field fields_27[] = {  // etcdserverpb.AuthUserChangePasswo
 static const uint8_t lookup_27[] = {0, 1, 2, 3};
 
 static const martlet_field fields_28[] = {  // etcdserverpb.AuthUserChangePasswordResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_28[] = {0, 1};
 
@@ -155,7 +155,7 @@ static const martlet_field fields_29[] = {  // etcdserverpb.AuthUserDeleteReques
 static const uint8_t lookup_29[] = {0, 1};
 
 static const martlet_field fields_30[] = {  // etcdserverpb.AuthUserDeleteResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_30[] = {0, 1};
 
@@ -165,7 +165,7 @@ static const martlet_field fields_31[] = {  // etcdserverpb.AuthUserGetRequest
 static const uint8_t lookup_31[] = {0, 1};
 
 static const martlet_field fields_32[] = {  // etcdserverpb.AuthUserGetResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_STRING, 1, 0, NULL, "roles"},
 };
 static const uint8_t lookup_32[] = {0, 1, 2};
@@ -177,12 +177,12 @@ static const martlet_field fields_33[] = {  // etcdserverpb.AuthUserGrantRoleReq
 static const uint8_t lookup_33[] = {0, 1, 2};
 
 static const martlet_field fields_34[] = {  // etcdserverpb.AuthUserGrantRoleResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_34[] = {0, 1};
 
 static const martlet_field fields_36[] = {  // etcdserverpb.AuthUserListResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_STRING, 1, 0, NULL, "users"},
 };
 static const uint8_t lookup_36[] = {0, 1, 2};
@@ -194,7 +194,7 @@ static const martlet_field fields_37[] = {  // etcdserverpb.AuthUserRevokeRoleRe
 static const uint8_t lookup_37[] = {0, 1, 2};
 
 static const martlet_field fields_38[] = {  // etcdserverpb.AuthUserRevokeRoleResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_38[] = {0, 1};
 
@@ -205,7 +205,7 @@ static const martlet_field fields_39[] = {  // etcdserverpb.AuthenticateRequest
 static const uint8_t lookup_39[] = {0, 1, 2};
 
 static const martlet_field fields_40[] = {  // etcdserverpb.AuthenticateResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_STRING, 0, 0, NULL, "token"},
 };
 static const uint8_t lookup_40[] = {0, 1, 2};
@@ -217,7 +217,7 @@ static const martlet_field fields_41[] = {  // etcdserverpb.CompactionRequest
 static const uint8_t lookup_41[] = {0, 1, 2};
 
 static const martlet_field fields_42[] = {  // etcdserverpb.CompactionResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_42[] = {0, 1};
 
@@ -234,89 +234,98 @@ static const martlet_field fields_43[] = {  // etcdserverpb.Compare
 };
 static const uint8_t lookup_43[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9};
 
-static const martlet_field fields_45[] = {  // etcdserverpb.DefragmentResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_44[] = {  // etcdserverpb.CorruptionReport
+  {1, MARTLET_UINT64, 0, 0, NULL, "index"},
+  {2, MARTLET_INT64, 0, 0, NULL, "revision"},
+  {3, MARTLET_INT64, 0, 0, NULL, "compactRevision"},
+  {4, MARTLET_BOOL, 0, 0, NULL, "isByMajority"},
+  {5, MARTLET_MESSAGE, 1, 0, &martlet_messages[78], "hashes"},
 };
-static const uint8_t lookup_45[] = {0, 1};
+static const uint8_t lookup_44[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_46[] = {  // etcdserverpb.DeleteRangeRequest
+static const martlet_field fields_46[] = {  // etcdserverpb.DefragmentResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+};
+static const uint8_t lookup_46[] = {0, 1};
+
+static const martlet_field fields_47[] = {  // etcdserverpb.DeleteRangeRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_BYTES, 0, 0, NULL, "rangeEnd"},
   {3, MARTLET_BOOL, 0, 0, NULL, "prevKv"},
 };
-static const uint8_t lookup_46[] = {0, 1, 2, 3};
-
-static const martlet_field fields_47[] = {  // etcdserverpb.DeleteRangeResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_INT64, 0, 0, NULL, "deleted"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[146], "prevKvs"},
-};
 static const uint8_t lookup_47[] = {0, 1, 2, 3};
 
-static const martlet_field fields_48[] = {  // etcdserverpb.DowngradeInfo
+static const martlet_field fields_48[] = {  // etcdserverpb.DeleteRangeResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_INT64, 0, 0, NULL, "deleted"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[148], "prevKvs"},
+};
+static const uint8_t lookup_48[] = {0, 1, 2, 3};
+
+static const martlet_field fields_49[] = {  // etcdserverpb.DowngradeInfo
   {1, MARTLET_BOOL, 0, 0, NULL, "enabled"},
   {2, MARTLET_STRING, 0, 0, NULL, "targetVersion"},
 };
-static const uint8_t lookup_48[] = {0, 1, 2};
-
-static const martlet_field fields_49[] = {  // etcdserverpb.DowngradeRequest
-  {1, MARTLET_ENUM, 0, 0, NULL, "action"},
-  {2, MARTLET_STRING, 0, 0, NULL, "version"},
-};
 static const uint8_t lookup_49[] = {0, 1, 2};
 
-static const martlet_field fields_50[] = {  // etcdserverpb.DowngradeResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_50[] = {  // etcdserverpb.DowngradeRequest
+  {1, MARTLET_ENUM, 0, 0, NULL, "action"},
   {2, MARTLET_STRING, 0, 0, NULL, "version"},
 };
 static const uint8_t lookup_50[] = {0, 1, 2};
 
-static const martlet_field fields_51[] = {  // etcdserverpb.DowngradeVersionTestRequest
+static const martlet_field fields_51[] = {  // etcdserverpb.DowngradeResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_STRING, 0, 0, NULL, "version"},
+};
+static const uint8_t lookup_51[] = {0, 1, 2};
+
+static const martlet_field fields_52[] = {  // etcdserverpb.DowngradeVersionTestRequest
   {1, MARTLET_STRING, 0, 0, NULL, "ver"},
 };
-static const uint8_t lookup_51[] = {0, 1};
+static const uint8_t lookup_52[] = {0, 1};
 
-static const martlet_field fields_53[] = {  // etcdserverpb.HashKVRequest
+static const martlet_field fields_54[] = {  // etcdserverpb.HashKVRequest
   {1, MARTLET_INT64, 0, 0, NULL, "revision"},
 };
-static const uint8_t lookup_53[] = {0, 1};
+static const uint8_t lookup_54[] = {0, 1};
 
-static const martlet_field fields_54[] = {  // etcdserverpb.HashKVResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_55[] = {  // etcdserverpb.HashKVResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_UINT32, 0, 0, NULL, "hash"},
   {3, MARTLET_INT64, 0, 0, NULL, "compactRevision"},
   {4, MARTLET_INT64, 0, 0, NULL, "hashRevision"},
 };
-static const uint8_t lookup_54[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_55[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_56[] = {  // etcdserverpb.HashResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_57[] = {  // etcdserverpb.HashResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_UINT32, 0, 0, NULL, "hash"},
 };
-static const uint8_t lookup_56[] = {0, 1, 2};
+static const uint8_t lookup_57[] = {0, 1, 2};
 
-static const martlet_field fields_57[] = {  // etcdserverpb.InternalAuthenticateRequest
+static const martlet_field fields_58[] = {  // etcdserverpb.InternalAuthenticateRequest
   {1, MARTLET_STRING, 0, 0, NULL, "name"},
   {2, MARTLET_STRING, 0, 0, NULL, "password"},
   {3, MARTLET_STRING, 0, 0, NULL, "simpleToken"},
 };
-static const uint8_t lookup_57[] = {0, 1, 2, 3};
+static const uint8_t lookup_58[] = {0, 1, 2, 3};
 
-static const martlet_field fields_58[] = {  // etcdserverpb.InternalRaftRequest
+static const martlet_field fields_59[] = {  // etcdserverpb.InternalRaftRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
-  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[89], "range"},
-  {4, MARTLET_MESSAGE, 0, 0, &martlet_messages[87], "put"},
-  {5, MARTLET_MESSAGE, 0, 0, &martlet_messages[46], "deleteRange"},
-  {6, MARTLET_MESSAGE, 0, 0, &martlet_messages[100], "txn"},
+  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[91], "range"},
+  {4, MARTLET_MESSAGE, 0, 0, &martlet_messages[89], "put"},
+  {5, MARTLET_MESSAGE, 0, 0, &martlet_messages[47], "deleteRange"},
+  {6, MARTLET_MESSAGE, 0, 0, &martlet_messages[102], "txn"},
   {7, MARTLET_MESSAGE, 0, 0, &martlet_messages[41], "compaction"},
-  {8, MARTLET_MESSAGE, 0, 0, &martlet_messages[62], "leaseGrant"},
-  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[68], "leaseRevoke"},
+  {8, MARTLET_MESSAGE, 0, 0, &martlet_messages[63], "leaseGrant"},
+  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[69], "leaseRevoke"},
   {10, MARTLET_MESSAGE, 0, 0, &martlet_messages[5], "alarm"},
-  {11, MARTLET_MESSAGE, 0, 0, &martlet_messages[60], "leaseCheckpoint"},
-  {100, MARTLET_MESSAGE, 0, 0, &martlet_messages[92], "header"},
+  {11, MARTLET_MESSAGE, 0, 0, &martlet_messages[61], "leaseCheckpoint"},
+  {100, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
   {1000, MARTLET_MESSAGE, 0, 0, &martlet_messages[9], "authEnable"},
   {1011, MARTLET_MESSAGE, 0, 0, &martlet_messages[7], "authDisable"},
-  {1012, MARTLET_MESSAGE, 0, 0, &martlet_messages[57], "authenticate"},
+  {1012, MARTLET_MESSAGE, 0, 0, &martlet_messages[58], "authenticate"},
   {1013, MARTLET_MESSAGE, 0, 0, &martlet_messages[23], "authStatus"},
   {1100, MARTLET_MESSAGE, 0, 0, &martlet_messages[25], "authUserAdd"},
   {1101, MARTLET_MESSAGE, 0, 0, &martlet_messages[29], "authUserDelete"},
@@ -331,177 +340,185 @@ static const martlet_field fields_58[] = {  // etcdserverpb.InternalRaftRequest
   {1202, MARTLET_MESSAGE, 0, 0, &martlet_messages[15], "authRoleGet"},
   {1203, MARTLET_MESSAGE, 0, 0, &martlet_messages[17], "authRoleGrantPermission"},
   {1204, MARTLET_MESSAGE, 0, 0, &martlet_messages[21], "authRoleRevokePermission"},
-  {1300, MARTLET_MESSAGE, 0, 0, &martlet_messages[141], "clusterVersionSet"},
-  {1301, MARTLET_MESSAGE, 0, 0, &martlet_messages[140], "clusterMemberAttrSet"},
-  {1302, MARTLET_MESSAGE, 0, 0, &martlet_messages[142], "downgradeInfoSet"},
-  {2000, MARTLET_MESSAGE, 0, 0, &martlet_messages[73], "leaseUpkeep"},
-  {9900, MARTLET_MESSAGE, 0, 0, &martlet_messages[51], "downgradeVersionTest"},
+  {1300, MARTLET_MESSAGE, 0, 0, &martlet_messages[143], "clusterVersionSet"},
+  {1301, MARTLET_MESSAGE, 0, 0, &martlet_messages[142], "clusterMemberAttrSet"},
+  {1302, MARTLET_MESSAGE, 0, 0, &martlet_messages[144], "downgradeInfoSet"},
+  {2000, MARTLET_MESSAGE, 0, 0, &martlet_messages[74], "leaseUpkeep"},
+  {2001, MARTLET_MESSAGE, 0, 0, &martlet_messages[44], "corruption"},
+  {9900, MARTLET_MESSAGE, 0, 0, &martlet_messages[52], "downgradeVersionTest"},
 };
-static const uint8_t lookup_58[] = {0, 1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11};
+static const uint8_t lookup_59[] = {0, 1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11};
 
-static const martlet_field fields_59[] = {  // etcdserverpb.LeaseCheckpoint
+static const martlet_field fields_60[] = {  // etcdserverpb.LeaseCheckpoint
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
   {2, MARTLET_INT64, 0, 0, NULL, "remainingTTL"},
 };
-static const uint8_t lookup_59[] = {0, 1, 2};
+static const uint8_t lookup_60[] = {0, 1, 2};
 
-static const martlet_field fields_60[] = {  // etcdserverpb.LeaseCheckpointRequest
-  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[59], "checkpoints"},
-};
-static const uint8_t lookup_60[] = {0, 1};
-
-static const martlet_field fields_61[] = {  // etcdserverpb.LeaseCheckpointResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_61[] = {  // etcdserverpb.LeaseCheckpointRequest
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[60], "checkpoints"},
 };
 static const uint8_t lookup_61[] = {0, 1};
 
-static const martlet_field fields_62[] = {  // etcdserverpb.LeaseGrantRequest
+static const martlet_field fields_62[] = {  // etcdserverpb.LeaseCheckpointResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+};
+static const uint8_t lookup_62[] = {0, 1};
+
+static const martlet_field fields_63[] = {  // etcdserverpb.LeaseGrantRequest
   {1, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
 };
-static const uint8_t lookup_62[] = {0, 1, 2};
+static const uint8_t lookup_63[] = {0, 1, 2};
 
-static const martlet_field fields_63[] = {  // etcdserverpb.LeaseGrantResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_64[] = {  // etcdserverpb.LeaseGrantResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {4, MARTLET_STRING, 0, 0, NULL, "error"},
 };
-static const uint8_t lookup_63[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_64[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_64[] = {  // etcdserverpb.LeaseKeepAliveRequest
+static const martlet_field fields_65[] = {  // etcdserverpb.LeaseKeepAliveRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
 };
-static const uint8_t lookup_64[] = {0, 1};
+static const uint8_t lookup_65[] = {0, 1};
 
-static const martlet_field fields_65[] = {  // etcdserverpb.LeaseKeepAliveResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_66[] = {  // etcdserverpb.LeaseKeepAliveResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
 };
-static const uint8_t lookup_65[] = {0, 1, 2, 3};
+static const uint8_t lookup_66[] = {0, 1, 2, 3};
 
-static const martlet_field fields_67[] = {  // etcdserverpb.LeaseLeasesResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[70], "leases"},
+static const martlet_field fields_68[] = {  // etcdserverpb.LeaseLeasesResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[71], "leases"},
 };
-static const uint8_t lookup_67[] = {0, 1, 2};
+static const uint8_t lookup_68[] = {0, 1, 2};
 
-static const martlet_field fields_68[] = {  // etcdserverpb.LeaseRevokeRequest
+static const martlet_field fields_69[] = {  // etcdserverpb.LeaseRevokeRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
-};
-static const uint8_t lookup_68[] = {0, 1};
-
-static const martlet_field fields_69[] = {  // etcdserverpb.LeaseRevokeResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
 };
 static const uint8_t lookup_69[] = {0, 1};
 
-static const martlet_field fields_70[] = {  // etcdserverpb.LeaseStatus
-  {1, MARTLET_INT64, 0, 0, NULL, "ID"},
+static const martlet_field fields_70[] = {  // etcdserverpb.LeaseRevokeResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_70[] = {0, 1};
 
-static const martlet_field fields_71[] = {  // etcdserverpb.LeaseTimeToLiveRequest
+static const martlet_field fields_71[] = {  // etcdserverpb.LeaseStatus
+  {1, MARTLET_INT64, 0, 0, NULL, "ID"},
+};
+static const uint8_t lookup_71[] = {0, 1};
+
+static const martlet_field fields_72[] = {  // etcdserverpb.LeaseTimeToLiveRequest
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
   {2, MARTLET_BOOL, 0, 0, NULL, "keys"},
 };
-static const uint8_t lookup_71[] = {0, 1, 2};
+static const uint8_t lookup_72[] = {0, 1, 2};
 
-static const martlet_field fields_72[] = {  // etcdserverpb.LeaseTimeToLiveResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_73[] = {  // etcdserverpb.LeaseTimeToLiveResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "ID"},
   {3, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {4, MARTLET_INT64, 0, 0, NULL, "grantedTTL"},
   {5, MARTLET_BYTES, 1, 0, NULL, "keys"},
 };
-static const uint8_t lookup_72[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_73[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_73[] = {  // etcdserverpb.LeaseUpkeepRequest
+static const martlet_field fields_74[] = {  // etcdserverpb.LeaseUpkeepRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "appliedIndex"},
   {2, MARTLET_INT64, 1, 0, NULL, "expired"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[59], "checkpoints"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[60], "checkpoints"},
 };
-static const uint8_t lookup_73[] = {0, 1, 2, 3};
+static const uint8_t lookup_74[] = {0, 1, 2, 3};
 
-static const martlet_field fields_74[] = {  // etcdserverpb.Member
+static const martlet_field fields_75[] = {  // etcdserverpb.Member
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
   {2, MARTLET_STRING, 0, 0, NULL, "name"},
   {3, MARTLET_STRING, 1, 0, NULL, "peerURLs"},
   {4, MARTLET_STRING, 1, 0, NULL, "clientURLs"},
   {5, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
 };
-static const uint8_t lookup_74[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_75[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_75[] = {  // etcdserverpb.MemberAddRequest
+static const martlet_field fields_76[] = {  // etcdserverpb.MemberAddRequest
   {1, MARTLET_STRING, 1, 0, NULL, "peerURLs"},
   {2, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
 };
-static const uint8_t lookup_75[] = {0, 1, 2};
+static const uint8_t lookup_76[] = {0, 1, 2};
 
-static const martlet_field fields_76[] = {  // etcdserverpb.MemberAddResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[74], "member"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[74], "members"},
+static const martlet_field fields_77[] = {  // etcdserverpb.MemberAddResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[75], "member"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[75], "members"},
 };
-static const uint8_t lookup_76[] = {0, 1, 2, 3};
+static const uint8_t lookup_77[] = {0, 1, 2, 3};
 
-static const martlet_field fields_77[] = {  // etcdserverpb.MemberListRequest
+static const martlet_field fields_78[] = {  // etcdserverpb.MemberHash
+  {1, MARTLET_UINT64, 0, 0, NULL, "memberID"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "hash"},
+  {3, MARTLET_BOOL, 0, 0, NULL, "isUnreadable"},
+};
+static const uint8_t lookup_78[] = {0, 1, 2, 3};
+
+static const martlet_field fields_79[] = {  // etcdserverpb.MemberListRequest
   {1, MARTLET_BOOL, 0, 0, NULL, "linearizable"},
-};
-static const uint8_t lookup_77[] = {0, 1};
-
-static const martlet_field fields_78[] = {  // etcdserverpb.MemberListResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[74], "members"},
-};
-static const uint8_t lookup_78[] = {0, 1, 2};
-
-static const martlet_field fields_79[] = {  // etcdserverpb.MemberPromoteRequest
-  {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
 };
 static const uint8_t lookup_79[] = {0, 1};
 
-static const martlet_field fields_80[] = {  // etcdserverpb.MemberPromoteResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[74], "members"},
+static const martlet_field fields_80[] = {  // etcdserverpb.MemberListResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[75], "members"},
 };
 static const uint8_t lookup_80[] = {0, 1, 2};
 
-static const martlet_field fields_81[] = {  // etcdserverpb.MemberRemoveRequest
+static const martlet_field fields_81[] = {  // etcdserverpb.MemberPromoteRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
 };
 static const uint8_t lookup_81[] = {0, 1};
 
-static const martlet_field fields_82[] = {  // etcdserverpb.MemberRemoveResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[74], "members"},
+static const martlet_field fields_82[] = {  // etcdserverpb.MemberPromoteResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[75], "members"},
 };
 static const uint8_t lookup_82[] = {0, 1, 2};
 
-static const martlet_field fields_83[] = {  // etcdserverpb.MemberUpdateRequest
+static const martlet_field fields_83[] = {  // etcdserverpb.MemberRemoveRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
-  {2, MARTLET_STRING, 1, 0, NULL, "peerURLs"},
 };
-static const uint8_t lookup_83[] = {0, 1, 2};
+static const uint8_t lookup_83[] = {0, 1};
 
-static const martlet_field fields_84[] = {  // etcdserverpb.MemberUpdateResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[74], "members"},
+static const martlet_field fields_84[] = {  // etcdserverpb.MemberRemoveResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[75], "members"},
 };
 static const uint8_t lookup_84[] = {0, 1, 2};
 
-static const martlet_field fields_85[] = {  // etcdserverpb.MoveLeaderRequest
+static const martlet_field fields_85[] = {  // etcdserverpb.MemberUpdateRequest
+  {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
+  {2, MARTLET_STRING, 1, 0, NULL, "peerURLs"},
+};
+static const uint8_t lookup_85[] = {0, 1, 2};
+
+static const martlet_field fields_86[] = {  // etcdserverpb.MemberUpdateResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[75], "members"},
+};
+static const uint8_t lookup_86[] = {0, 1, 2};
+
+static const martlet_field fields_87[] = {  // etcdserverpb.MoveLeaderRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "targetID"},
 };
-static const uint8_t lookup_85[] = {0, 1};
+static const uint8_t lookup_87[] = {0, 1};
 
-static const martlet_field fields_86[] = {  // etcdserverpb.MoveLeaderResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_88[] = {  // etcdserverpb.MoveLeaderResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
-static const uint8_t lookup_86[] = {0, 1};
+static const uint8_t lookup_88[] = {0, 1};
 
-static const martlet_field fields_87[] = {  // etcdserverpb.PutRequest
+static const martlet_field fields_89[] = {  // etcdserverpb.PutRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_BYTES, 0, 0, NULL, "value"},
   {3, MARTLET_INT64, 0, 0, NULL, "lease"},
@@ -509,15 +526,15 @@ static const martlet_field fields_87[] = {  // etcdserverpb.PutRequest
   {5, MARTLET_BOOL, 0, 0, NULL, "ignoreValue"},
   {6, MARTLET_BOOL, 0, 0, NULL, "ignoreLease"},
 };
-static const uint8_t lookup_87[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t lookup_89[] = {0, 1, 2, 3, 4, 5, 6};
 
-static const martlet_field fields_88[] = {  // etcdserverpb.PutResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "prevKv"},
+static const martlet_field fields_90[] = {  // etcdserverpb.PutResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[148], "prevKv"},
 };
-static const uint8_t lookup_88[] = {0, 1, 2};
+static const uint8_t lookup_90[] = {0, 1, 2};
 
-static const martlet_field fields_89[] = {  // etcdserverpb.RangeRequest
+static const martlet_field fields_91[] = {  // etcdserverpb.RangeRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_BYTES, 0, 0, NULL, "rangeEnd"},
   {3, MARTLET_INT64, 0, 0, NULL, "limit"},
@@ -532,62 +549,62 @@ static const martlet_field fields_89[] = {  // etcdserverpb.RangeRequest
   {12, MARTLET_INT64, 0, 0, NULL, "minCreateRevision"},
   {13, MARTLET_INT64, 0, 0, NULL, "maxCreateRevision"},
 };
-static const uint8_t lookup_89[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+static const uint8_t lookup_91[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
 
-static const martlet_field fields_90[] = {  // etcdserverpb.RangeResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[146], "kvs"},
+static const martlet_field fields_92[] = {  // etcdserverpb.RangeResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[148], "kvs"},
   {3, MARTLET_BOOL, 0, 0, NULL, "more"},
   {4, MARTLET_INT64, 0, 0, NULL, "count"},
 };
-static const uint8_t lookup_90[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_92[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_91[] = {  // etcdserverpb.RangeStreamResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[90], "rangeResponse"},
+static const martlet_field fields_93[] = {  // etcdserverpb.RangeStreamResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[92], "rangeResponse"},
 };
-static const uint8_t lookup_91[] = {0, 1};
+static const uint8_t lookup_93[] = {0, 1};
 
-static const martlet_field fields_92[] = {  // etcdserverpb.RequestHeader
+static const martlet_field fields_94[] = {  // etcdserverpb.RequestHeader
   {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
   {2, MARTLET_STRING, 0, 0, NULL, "username"},
   {3, MARTLET_UINT64, 0, 0, NULL, "authRevision"},
 };
-static const uint8_t lookup_92[] = {0, 1, 2, 3};
+static const uint8_t lookup_94[] = {0, 1, 2, 3};
 
-static const martlet_field fields_93[] = {  // etcdserverpb.RequestOp
-  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[89], "requestRange"},
-  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[87], "requestPut"},
-  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[46], "requestDeleteRange"},
-  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[100], "requestTxn"},
+static const martlet_field fields_95[] = {  // etcdserverpb.RequestOp
+  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[91], "requestRange"},
+  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[89], "requestPut"},
+  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[47], "requestDeleteRange"},
+  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[102], "requestTxn"},
 };
-static const uint8_t lookup_93[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_95[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_94[] = {  // etcdserverpb.ResponseHeader
+static const martlet_field fields_96[] = {  // etcdserverpb.ResponseHeader
   {1, MARTLET_UINT64, 0, 0, NULL, "clusterId"},
   {2, MARTLET_UINT64, 0, 0, NULL, "memberId"},
   {3, MARTLET_INT64, 0, 0, NULL, "revision"},
   {4, MARTLET_UINT64, 0, 0, NULL, "raftTerm"},
 };
-static const uint8_t lookup_94[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_96[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_95[] = {  // etcdserverpb.ResponseOp
-  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[90], "responseRange"},
-  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[88], "responsePut"},
-  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[47], "responseDeleteRange"},
-  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[101], "responseTxn"},
+static const martlet_field fields_97[] = {  // etcdserverpb.ResponseOp
+  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[92], "responseRange"},
+  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[90], "responsePut"},
+  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[48], "responseDeleteRange"},
+  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[103], "responseTxn"},
 };
-static const uint8_t lookup_95[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_97[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_97[] = {  // etcdserverpb.SnapshotResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_99[] = {  // etcdserverpb.SnapshotResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_UINT64, 0, 0, NULL, "remainingBytes"},
   {3, MARTLET_BYTES, 0, 0, NULL, "blob"},
   {4, MARTLET_STRING, 0, 0, NULL, "version"},
 };
-static const uint8_t lookup_97[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_99[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_99[] = {  // etcdserverpb.StatusResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_101[] = {  // etcdserverpb.StatusResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_STRING, 0, 0, NULL, "version"},
   {3, MARTLET_INT64, 0, 0, NULL, "dbSize"},
   {4, MARTLET_UINT64, 0, 0, NULL, "leader"},
@@ -599,30 +616,30 @@ static const martlet_field fields_99[] = {  // etcdserverpb.StatusResponse
   {10, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
   {11, MARTLET_STRING, 0, 0, NULL, "storageVersion"},
   {12, MARTLET_INT64, 0, 0, NULL, "dbSizeQuota"},
-  {13, MARTLET_MESSAGE, 0, 0, &martlet_messages[48], "downgradeInfo"},
+  {13, MARTLET_MESSAGE, 0, 0, &martlet_messages[49], "downgradeInfo"},
 };
-static const uint8_t lookup_99[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+static const uint8_t lookup_101[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
 
-static const martlet_field fields_100[] = {  // etcdserverpb.TxnRequest
+static const martlet_field fields_102[] = {  // etcdserverpb.TxnRequest
   {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[43], "compare"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[93], "success"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[93], "failure"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[95], "success"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[95], "failure"},
 };
-static const uint8_t lookup_100[] = {0, 1, 2, 3};
+static const uint8_t lookup_102[] = {0, 1, 2, 3};
 
-static const martlet_field fields_101[] = {  // etcdserverpb.TxnResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_103[] = {  // etcdserverpb.TxnResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_BOOL, 0, 0, NULL, "succeeded"},
-  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[95], "responses"},
+  {3, MARTLET_MESSAGE, 1, 0, &martlet_messages[97], "responses"},
 };
-static const uint8_t lookup_101[] = {0, 1, 2, 3};
+static const uint8_t lookup_103[] = {0, 1, 2, 3};
 
-static const martlet_field fields_102[] = {  // etcdserverpb.WatchCancelRequest
+static const martlet_field fields_104[] = {  // etcdserverpb.WatchCancelRequest
   {1, MARTLET_INT64, 0, 0, NULL, "watchId"},
 };
-static const uint8_t lookup_102[] = {0, 1};
+static const uint8_t lookup_104[] = {0, 1};
 
-static const martlet_field fields_103[] = {  // etcdserverpb.WatchCreateRequest
+static const martlet_field fields_105[] = {  // etcdserverpb.WatchCreateRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_BYTES, 0, 0, NULL, "rangeEnd"},
   {3, MARTLET_INT64, 0, 0, NULL, "startRevision"},
@@ -632,272 +649,272 @@ static const martlet_field fields_103[] = {  // etcdserverpb.WatchCreateRequest
   {7, MARTLET_INT64, 0, 0, NULL, "watchId"},
   {8, MARTLET_BOOL, 0, 0, NULL, "fragment"},
 };
-static const uint8_t lookup_103[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t lookup_105[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-static const martlet_field fields_105[] = {  // etcdserverpb.WatchRequest
-  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[103], "createRequest"},
-  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[102], "cancelRequest"},
-  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[104], "progressRequest"},
+static const martlet_field fields_107[] = {  // etcdserverpb.WatchRequest
+  {1, MARTLET_MESSAGE, 0, 1, &martlet_messages[105], "createRequest"},
+  {2, MARTLET_MESSAGE, 0, 1, &martlet_messages[104], "cancelRequest"},
+  {3, MARTLET_MESSAGE, 0, 1, &martlet_messages[106], "progressRequest"},
 };
-static const uint8_t lookup_105[] = {0, 1, 2, 3};
+static const uint8_t lookup_107[] = {0, 1, 2, 3};
 
-static const martlet_field fields_106[] = {  // etcdserverpb.WatchResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_108[] = {  // etcdserverpb.WatchResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_INT64, 0, 0, NULL, "watchId"},
   {3, MARTLET_BOOL, 0, 0, NULL, "created"},
   {4, MARTLET_BOOL, 0, 0, NULL, "canceled"},
   {5, MARTLET_INT64, 0, 0, NULL, "compactRevision"},
   {6, MARTLET_STRING, 0, 0, NULL, "cancelReason"},
   {7, MARTLET_BOOL, 0, 0, NULL, "fragment"},
-  {11, MARTLET_MESSAGE, 1, 0, &martlet_messages[145], "events"},
+  {11, MARTLET_MESSAGE, 1, 0, &martlet_messages[147], "events"},
 };
-static const uint8_t lookup_106[] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 8};
+static const uint8_t lookup_108[] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 8};
 
-static const martlet_field fields_107[] = {  // grpc.health.v1.HealthCheckRequest
+static const martlet_field fields_109[] = {  // grpc.health.v1.HealthCheckRequest
   {1, MARTLET_STRING, 0, 0, NULL, "service"},
 };
-static const uint8_t lookup_107[] = {0, 1};
+static const uint8_t lookup_109[] = {0, 1};
 
-static const martlet_field fields_108[] = {  // grpc.health.v1.HealthCheckResponse
+static const martlet_field fields_110[] = {  // grpc.health.v1.HealthCheckResponse
   {1, MARTLET_ENUM, 0, 0, NULL, "status"},
 };
-static const uint8_t lookup_108[] = {0, 1};
+static const uint8_t lookup_110[] = {0, 1};
 
-static const martlet_field fields_109[] = {  // grpc.reflection.v1.ErrorResponse
+static const martlet_field fields_111[] = {  // grpc.reflection.v1.ErrorResponse
   {1, MARTLET_INT32, 0, 0, NULL, "errorCode"},
   {2, MARTLET_STRING, 0, 0, NULL, "errorMessage"},
-};
-static const uint8_t lookup_109[] = {0, 1, 2};
-
-static const martlet_field fields_110[] = {  // grpc.reflection.v1.ExtensionNumberResponse
-  {1, MARTLET_STRING, 0, 0, NULL, "baseTypeName"},
-  {2, MARTLET_INT32, 1, 0, NULL, "extensionNumber"},
-};
-static const uint8_t lookup_110[] = {0, 1, 2};
-
-static const martlet_field fields_111[] = {  // grpc.reflection.v1.ExtensionRequest
-  {1, MARTLET_STRING, 0, 0, NULL, "containingType"},
-  {2, MARTLET_INT32, 0, 0, NULL, "extensionNumber"},
 };
 static const uint8_t lookup_111[] = {0, 1, 2};
 
-static const martlet_field fields_112[] = {  // grpc.reflection.v1.FileDescriptorResponse
-  {1, MARTLET_BYTES, 1, 0, NULL, "fileDescriptorProto"},
-};
-static const uint8_t lookup_112[] = {0, 1};
-
-static const martlet_field fields_113[] = {  // grpc.reflection.v1.ListServiceResponse
-  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[116], "service"},
-};
-static const uint8_t lookup_113[] = {0, 1};
-
-static const martlet_field fields_114[] = {  // grpc.reflection.v1.ServerReflectionRequest
-  {1, MARTLET_STRING, 0, 0, NULL, "host"},
-  {3, MARTLET_STRING, 0, 1, NULL, "fileByFilename"},
-  {4, MARTLET_STRING, 0, 1, NULL, "fileContainingSymbol"},
-  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[111], "fileContainingExtension"},
-  {6, MARTLET_STRING, 0, 1, NULL, "allExtensionNumbersOfType"},
-  {7, MARTLET_STRING, 0, 1, NULL, "listServices"},
-};
-static const uint8_t lookup_114[] = {0, 1, 0, 2, 3, 4, 5, 6};
-
-static const martlet_field fields_115[] = {  // grpc.reflection.v1.ServerReflectionResponse
-  {1, MARTLET_STRING, 0, 0, NULL, "validHost"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[114], "originalRequest"},
-  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[112], "fileDescriptorResponse"},
-  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[110], "allExtensionNumbersResponse"},
-  {6, MARTLET_MESSAGE, 0, 1, &martlet_messages[113], "listServicesResponse"},
-  {7, MARTLET_MESSAGE, 0, 1, &martlet_messages[109], "errorResponse"},
-};
-static const uint8_t lookup_115[] = {0, 1, 2, 0, 3, 4, 5, 6};
-
-static const martlet_field fields_116[] = {  // grpc.reflection.v1.ServiceResponse
-  {1, MARTLET_STRING, 0, 0, NULL, "name"},
-};
-static const uint8_t lookup_116[] = {0, 1};
-
-static const martlet_field fields_117[] = {  // grpc.reflection.v1alpha.ErrorResponse
-  {1, MARTLET_INT32, 0, 0, NULL, "errorCode"},
-  {2, MARTLET_STRING, 0, 0, NULL, "errorMessage"},
-};
-static const uint8_t lookup_117[] = {0, 1, 2};
-
-static const martlet_field fields_118[] = {  // grpc.reflection.v1alpha.ExtensionNumberResponse
+static const martlet_field fields_112[] = {  // grpc.reflection.v1.ExtensionNumberResponse
   {1, MARTLET_STRING, 0, 0, NULL, "baseTypeName"},
   {2, MARTLET_INT32, 1, 0, NULL, "extensionNumber"},
 };
-static const uint8_t lookup_118[] = {0, 1, 2};
+static const uint8_t lookup_112[] = {0, 1, 2};
 
-static const martlet_field fields_119[] = {  // grpc.reflection.v1alpha.ExtensionRequest
+static const martlet_field fields_113[] = {  // grpc.reflection.v1.ExtensionRequest
   {1, MARTLET_STRING, 0, 0, NULL, "containingType"},
   {2, MARTLET_INT32, 0, 0, NULL, "extensionNumber"},
 };
-static const uint8_t lookup_119[] = {0, 1, 2};
+static const uint8_t lookup_113[] = {0, 1, 2};
 
-static const martlet_field fields_120[] = {  // grpc.reflection.v1alpha.FileDescriptorResponse
+static const martlet_field fields_114[] = {  // grpc.reflection.v1.FileDescriptorResponse
   {1, MARTLET_BYTES, 1, 0, NULL, "fileDescriptorProto"},
 };
-static const uint8_t lookup_120[] = {0, 1};
+static const uint8_t lookup_114[] = {0, 1};
 
-static const martlet_field fields_121[] = {  // grpc.reflection.v1alpha.ListServiceResponse
-  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[124], "service"},
+static const martlet_field fields_115[] = {  // grpc.reflection.v1.ListServiceResponse
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[118], "service"},
 };
-static const uint8_t lookup_121[] = {0, 1};
+static const uint8_t lookup_115[] = {0, 1};
 
-static const martlet_field fields_122[] = {  // grpc.reflection.v1alpha.ServerReflectionRequest
+static const martlet_field fields_116[] = {  // grpc.reflection.v1.ServerReflectionRequest
   {1, MARTLET_STRING, 0, 0, NULL, "host"},
   {3, MARTLET_STRING, 0, 1, NULL, "fileByFilename"},
   {4, MARTLET_STRING, 0, 1, NULL, "fileContainingSymbol"},
-  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[119], "fileContainingExtension"},
+  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[113], "fileContainingExtension"},
   {6, MARTLET_STRING, 0, 1, NULL, "allExtensionNumbersOfType"},
   {7, MARTLET_STRING, 0, 1, NULL, "listServices"},
 };
-static const uint8_t lookup_122[] = {0, 1, 0, 2, 3, 4, 5, 6};
+static const uint8_t lookup_116[] = {0, 1, 0, 2, 3, 4, 5, 6};
 
-static const martlet_field fields_123[] = {  // grpc.reflection.v1alpha.ServerReflectionResponse
+static const martlet_field fields_117[] = {  // grpc.reflection.v1.ServerReflectionResponse
   {1, MARTLET_STRING, 0, 0, NULL, "validHost"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[122], "originalRequest"},
-  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[120], "fileDescriptorResponse"},
-  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[118], "allExtensionNumbersResponse"},
-  {6, MARTLET_MESSAGE, 0, 1, &martlet_messages[121], "listServicesResponse"},
-  {7, MARTLET_MESSAGE, 0, 1, &martlet_messages[117], "errorResponse"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[116], "originalRequest"},
+  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[114], "fileDescriptorResponse"},
+  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[112], "allExtensionNumbersResponse"},
+  {6, MARTLET_MESSAGE, 0, 1, &martlet_messages[115], "listServicesResponse"},
+  {7, MARTLET_MESSAGE, 0, 1, &martlet_messages[111], "errorResponse"},
 };
-static const uint8_t lookup_123[] = {0, 1, 2, 0, 3, 4, 5, 6};
+static const uint8_t lookup_117[] = {0, 1, 2, 0, 3, 4, 5, 6};
 
-static const martlet_field fields_124[] = {  // grpc.reflection.v1alpha.ServiceResponse
+static const martlet_field fields_118[] = {  // grpc.reflection.v1.ServiceResponse
   {1, MARTLET_STRING, 0, 0, NULL, "name"},
 };
-static const uint8_t lookup_124[] = {0, 1};
+static const uint8_t lookup_118[] = {0, 1};
 
-static const martlet_field fields_125[] = {  // leasepb.Lease
+static const martlet_field fields_119[] = {  // grpc.reflection.v1alpha.ErrorResponse
+  {1, MARTLET_INT32, 0, 0, NULL, "errorCode"},
+  {2, MARTLET_STRING, 0, 0, NULL, "errorMessage"},
+};
+static const uint8_t lookup_119[] = {0, 1, 2};
+
+static const martlet_field fields_120[] = {  // grpc.reflection.v1alpha.ExtensionNumberResponse
+  {1, MARTLET_STRING, 0, 0, NULL, "baseTypeName"},
+  {2, MARTLET_INT32, 1, 0, NULL, "extensionNumber"},
+};
+static const uint8_t lookup_120[] = {0, 1, 2};
+
+static const martlet_field fields_121[] = {  // grpc.reflection.v1alpha.ExtensionRequest
+  {1, MARTLET_STRING, 0, 0, NULL, "containingType"},
+  {2, MARTLET_INT32, 0, 0, NULL, "extensionNumber"},
+};
+static const uint8_t lookup_121[] = {0, 1, 2};
+
+static const martlet_field fields_122[] = {  // grpc.reflection.v1alpha.FileDescriptorResponse
+  {1, MARTLET_BYTES, 1, 0, NULL, "fileDescriptorProto"},
+};
+static const uint8_t lookup_122[] = {0, 1};
+
+static const martlet_field fields_123[] = {  // grpc.reflection.v1alpha.ListServiceResponse
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[126], "service"},
+};
+static const uint8_t lookup_123[] = {0, 1};
+
+static const martlet_field fields_124[] = {  // grpc.reflection.v1alpha.ServerReflectionRequest
+  {1, MARTLET_STRING, 0, 0, NULL, "host"},
+  {3, MARTLET_STRING, 0, 1, NULL, "fileByFilename"},
+  {4, MARTLET_STRING, 0, 1, NULL, "fileContainingSymbol"},
+  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[121], "fileContainingExtension"},
+  {6, MARTLET_STRING, 0, 1, NULL, "allExtensionNumbersOfType"},
+  {7, MARTLET_STRING, 0, 1, NULL, "listServices"},
+};
+static const uint8_t lookup_124[] = {0, 1, 0, 2, 3, 4, 5, 6};
+
+static const martlet_field fields_125[] = {  // grpc.reflection.v1alpha.ServerReflectionResponse
+  {1, MARTLET_STRING, 0, 0, NULL, "validHost"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[124], "originalRequest"},
+  {4, MARTLET_MESSAGE, 0, 1, &martlet_messages[122], "fileDescriptorResponse"},
+  {5, MARTLET_MESSAGE, 0, 1, &martlet_messages[120], "allExtensionNumbersResponse"},
+  {6, MARTLET_MESSAGE, 0, 1, &martlet_messages[123], "listServicesResponse"},
+  {7, MARTLET_MESSAGE, 0, 1, &martlet_messages[119], "errorResponse"},
+};
+static const uint8_t lookup_125[] = {0, 1, 2, 0, 3, 4, 5, 6};
+
+static const martlet_field fields_126[] = {  // grpc.reflection.v1alpha.ServiceResponse
+  {1, MARTLET_STRING, 0, 0, NULL, "name"},
+};
+static const uint8_t lookup_126[] = {0, 1};
+
+static const martlet_field fields_127[] = {  // leasepb.Lease
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
   {2, MARTLET_INT64, 0, 0, NULL, "TTL"},
   {3, MARTLET_INT64, 0, 0, NULL, "RemainingTTL"},
 };
-static const uint8_t lookup_125[] = {0, 1, 2, 3};
+static const uint8_t lookup_127[] = {0, 1, 2, 3};
 
-static const martlet_field fields_126[] = {  // leasepb.LeaseInternalRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[71], "LeaseTimeToLiveRequest"},
+static const martlet_field fields_128[] = {  // leasepb.LeaseInternalRequest
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[72], "LeaseTimeToLiveRequest"},
 };
-static const uint8_t lookup_126[] = {0, 1};
+static const uint8_t lookup_128[] = {0, 1};
 
-static const martlet_field fields_127[] = {  // leasepb.LeaseInternalResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[72], "LeaseTimeToLiveResponse"},
+static const martlet_field fields_129[] = {  // leasepb.LeaseInternalResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[73], "LeaseTimeToLiveResponse"},
 };
-static const uint8_t lookup_127[] = {0, 1};
+static const uint8_t lookup_129[] = {0, 1};
 
-static const martlet_field fields_129[] = {  // martletpb.ClusterStateResponse
+static const martlet_field fields_131[] = {  // martletpb.ClusterStateResponse
   {1, MARTLET_UINT64, 0, 0, NULL, "clusterID"},
   {2, MARTLET_UINT64, 0, 0, NULL, "memberID"},
   {3, MARTLET_STRING, 0, 0, NULL, "serverVersion"},
   {4, MARTLET_STRING, 0, 0, NULL, "clusterVersion"},
-  {5, MARTLET_MESSAGE, 1, 0, &martlet_messages[143], "members"},
+  {5, MARTLET_MESSAGE, 1, 0, &martlet_messages[145], "members"},
   {6, MARTLET_UINT64, 1, 0, NULL, "removedIDs"},
   {7, MARTLET_UINT64, 0, 0, NULL, "leaderID"},
   {8, MARTLET_UINT64, 0, 0, NULL, "appliedIndex"},
 };
-static const uint8_t lookup_129[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t lookup_131[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-static const martlet_field fields_130[] = {  // martletpb.HashAtIndexRequest
+static const martlet_field fields_132[] = {  // martletpb.HashAtIndexRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "index"},
 };
-static const uint8_t lookup_130[] = {0, 1};
+static const uint8_t lookup_132[] = {0, 1};
 
-static const martlet_field fields_131[] = {  // martletpb.HashAtIndexResponse
+static const martlet_field fields_133[] = {  // martletpb.HashAtIndexResponse
   {1, MARTLET_UINT64, 0, 0, NULL, "index"},
   {2, MARTLET_UINT64, 0, 0, NULL, "hash"},
   {3, MARTLET_BOOL, 0, 0, NULL, "isKnown"},
 };
-static const uint8_t lookup_131[] = {0, 1, 2, 3};
+static const uint8_t lookup_133[] = {0, 1, 2, 3};
 
-static const martlet_field fields_132[] = {  // martletpb.LeaseRenewRequest
+static const martlet_field fields_134[] = {  // martletpb.LeaseRenewRequest
   {1, MARTLET_INT64, 1, 0, NULL, "IDs"},
 };
-static const uint8_t lookup_132[] = {0, 1};
+static const uint8_t lookup_134[] = {0, 1};
 
-static const martlet_field fields_133[] = {  // martletpb.LeaseRenewResponse
-  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[134], "renewals"},
+static const martlet_field fields_135[] = {  // martletpb.LeaseRenewResponse
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[136], "renewals"},
 };
-static const uint8_t lookup_133[] = {0, 1};
+static const uint8_t lookup_135[] = {0, 1};
 
-static const martlet_field fields_134[] = {  // martletpb.LeaseRenewal
+static const martlet_field fields_136[] = {  // martletpb.LeaseRenewal
   {1, MARTLET_INT64, 0, 0, NULL, "ID"},
   {2, MARTLET_INT64, 0, 0, NULL, "TTL"},
 };
-static const uint8_t lookup_134[] = {0, 1, 2};
+static const uint8_t lookup_136[] = {0, 1, 2};
 
-static const martlet_field fields_135[] = {  // martletpb.PeerGreeting
+static const martlet_field fields_137[] = {  // martletpb.PeerGreeting
   {1, MARTLET_UINT64, 0, 0, NULL, "clusterID"},
   {2, MARTLET_UINT64, 0, 0, NULL, "memberID"},
   {3, MARTLET_UINT64, 0, 0, NULL, "protocolVersion"},
   {4, MARTLET_STRING, 0, 0, NULL, "serverVersion"},
 };
-static const uint8_t lookup_135[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_137[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_136[] = {  // martletpb.RaftBatch
-  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[153], "messages"},
+static const martlet_field fields_138[] = {  // martletpb.RaftBatch
+  {1, MARTLET_MESSAGE, 1, 0, &martlet_messages[155], "messages"},
 };
-static const uint8_t lookup_136[] = {0, 1};
+static const uint8_t lookup_138[] = {0, 1};
 
-static const martlet_field fields_137[] = {  // martletpb.SnapshotChunk
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[153], "head"},
+static const martlet_field fields_139[] = {  // martletpb.SnapshotChunk
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[155], "head"},
   {2, MARTLET_UINT64, 0, 0, NULL, "totalBytes"},
   {3, MARTLET_UINT64, 0, 0, NULL, "offset"},
   {4, MARTLET_BYTES, 0, 0, NULL, "data"},
   {5, MARTLET_BYTES, 0, 0, NULL, "sha256"},
 };
-static const uint8_t lookup_137[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_139[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_138[] = {  // martletpb.SnapshotProgress
+static const martlet_field fields_140[] = {  // martletpb.SnapshotProgress
   {1, MARTLET_UINT64, 0, 0, NULL, "receivedBytes"},
   {2, MARTLET_BOOL, 0, 0, NULL, "isComplete"},
 };
-static const uint8_t lookup_138[] = {0, 1, 2};
+static const uint8_t lookup_140[] = {0, 1, 2};
 
-static const martlet_field fields_139[] = {  // membershippb.Attributes
+static const martlet_field fields_141[] = {  // membershippb.Attributes
   {1, MARTLET_STRING, 0, 0, NULL, "name"},
   {2, MARTLET_STRING, 1, 0, NULL, "clientUrls"},
 };
-static const uint8_t lookup_139[] = {0, 1, 2};
+static const uint8_t lookup_141[] = {0, 1, 2};
 
-static const martlet_field fields_140[] = {  // membershippb.ClusterMemberAttrSetRequest
+static const martlet_field fields_142[] = {  // membershippb.ClusterMemberAttrSetRequest
   {1, MARTLET_UINT64, 0, 0, NULL, "memberID"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[139], "memberAttributes"},
-};
-static const uint8_t lookup_140[] = {0, 1, 2};
-
-static const martlet_field fields_141[] = {  // membershippb.ClusterVersionSetRequest
-  {1, MARTLET_STRING, 0, 0, NULL, "ver"},
-};
-static const uint8_t lookup_141[] = {0, 1};
-
-static const martlet_field fields_142[] = {  // membershippb.DowngradeInfoSetRequest
-  {1, MARTLET_BOOL, 0, 0, NULL, "enabled"},
-  {2, MARTLET_STRING, 0, 0, NULL, "ver"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[141], "memberAttributes"},
 };
 static const uint8_t lookup_142[] = {0, 1, 2};
 
-static const martlet_field fields_143[] = {  // membershippb.Member
-  {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[144], "raftAttributes"},
-  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[139], "memberAttributes"},
+static const martlet_field fields_143[] = {  // membershippb.ClusterVersionSetRequest
+  {1, MARTLET_STRING, 0, 0, NULL, "ver"},
 };
-static const uint8_t lookup_143[] = {0, 1, 2, 3};
+static const uint8_t lookup_143[] = {0, 1};
 
-static const martlet_field fields_144[] = {  // membershippb.RaftAttributes
-  {1, MARTLET_STRING, 1, 0, NULL, "peerUrls"},
-  {2, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
+static const martlet_field fields_144[] = {  // membershippb.DowngradeInfoSetRequest
+  {1, MARTLET_BOOL, 0, 0, NULL, "enabled"},
+  {2, MARTLET_STRING, 0, 0, NULL, "ver"},
 };
 static const uint8_t lookup_144[] = {0, 1, 2};
 
-static const martlet_field fields_145[] = {  // mvccpb.Event
-  {1, MARTLET_ENUM, 0, 0, NULL, "type"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "kv"},
-  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "prevKv"},
+static const martlet_field fields_145[] = {  // membershippb.Member
+  {1, MARTLET_UINT64, 0, 0, NULL, "ID"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "raftAttributes"},
+  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[141], "memberAttributes"},
 };
 static const uint8_t lookup_145[] = {0, 1, 2, 3};
 
-static const martlet_field fields_146[] = {  // mvccpb.KeyValue
+static const martlet_field fields_146[] = {  // membershippb.RaftAttributes
+  {1, MARTLET_STRING, 1, 0, NULL, "peerUrls"},
+  {2, MARTLET_BOOL, 0, 0, NULL, "isLearner"},
+};
+static const uint8_t lookup_146[] = {0, 1, 2};
+
+static const martlet_field fields_147[] = {  // mvccpb.Event
+  {1, MARTLET_ENUM, 0, 0, NULL, "type"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[148], "kv"},
+  {3, MARTLET_MESSAGE, 0, 0, &martlet_messages[148], "prevKv"},
+};
+static const uint8_t lookup_147[] = {0, 1, 2, 3};
+
+static const martlet_field fields_148[] = {  // mvccpb.KeyValue
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
   {2, MARTLET_INT64, 0, 0, NULL, "createRevision"},
   {3, MARTLET_INT64, 0, 0, NULL, "modRevision"},
@@ -905,162 +922,162 @@ static const martlet_field fields_146[] = {  // mvccpb.KeyValue
   {5, MARTLET_BYTES, 0, 0, NULL, "value"},
   {6, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_146[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t lookup_148[] = {0, 1, 2, 3, 4, 5, 6};
 
-static const martlet_field fields_147[] = {  // raftpb.ConfChange
+static const martlet_field fields_149[] = {  // raftpb.ConfChange
   {1, MARTLET_UINT64, 0, 0, NULL, "id"},
   {2, MARTLET_ENUM, 0, 0, NULL, "type"},
   {3, MARTLET_UINT64, 0, 0, NULL, "nodeId"},
   {4, MARTLET_BYTES, 0, 0, NULL, "context"},
 };
-static const uint8_t lookup_147[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_149[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_148[] = {  // raftpb.ConfChangeSingle
+static const martlet_field fields_150[] = {  // raftpb.ConfChangeSingle
   {1, MARTLET_ENUM, 0, 0, NULL, "type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "nodeId"},
 };
-static const uint8_t lookup_148[] = {0, 1, 2};
+static const uint8_t lookup_150[] = {0, 1, 2};
 
-static const martlet_field fields_149[] = {  // raftpb.ConfChangeV2
+static const martlet_field fields_151[] = {  // raftpb.ConfChangeV2
   {1, MARTLET_ENUM, 0, 0, NULL, "transition"},
-  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[148], "changes"},
+  {2, MARTLET_MESSAGE, 1, 0, &martlet_messages[150], "changes"},
   {3, MARTLET_BYTES, 0, 0, NULL, "context"},
 };
-static const uint8_t lookup_149[] = {0, 1, 2, 3};
+static const uint8_t lookup_151[] = {0, 1, 2, 3};
 
-static const martlet_field fields_150[] = {  // raftpb.ConfState
+static const martlet_field fields_152[] = {  // raftpb.ConfState
   {1, MARTLET_UINT64, 1, 0, NULL, "voters"},
   {2, MARTLET_UINT64, 1, 0, NULL, "learners"},
   {3, MARTLET_UINT64, 1, 0, NULL, "votersOutgoing"},
   {4, MARTLET_UINT64, 1, 0, NULL, "learnersNext"},
   {5, MARTLET_BOOL, 0, 0, NULL, "autoLeave"},
 };
-static const uint8_t lookup_150[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t lookup_152[] = {0, 1, 2, 3, 4, 5};
 
-static const martlet_field fields_151[] = {  // raftpb.Entry
+static const martlet_field fields_153[] = {  // raftpb.Entry
   {1, MARTLET_ENUM, 0, 0, NULL, "Type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "Term"},
   {3, MARTLET_UINT64, 0, 0, NULL, "Index"},
   {4, MARTLET_BYTES, 0, 0, NULL, "Data"},
 };
-static const uint8_t lookup_151[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_153[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_152[] = {  // raftpb.HardState
+static const martlet_field fields_154[] = {  // raftpb.HardState
   {1, MARTLET_UINT64, 0, 0, NULL, "term"},
   {2, MARTLET_UINT64, 0, 0, NULL, "vote"},
   {3, MARTLET_UINT64, 0, 0, NULL, "commit"},
 };
-static const uint8_t lookup_152[] = {0, 1, 2, 3};
+static const uint8_t lookup_154[] = {0, 1, 2, 3};
 
-static const martlet_field fields_153[] = {  // raftpb.Message
+static const martlet_field fields_155[] = {  // raftpb.Message
   {1, MARTLET_ENUM, 0, 0, NULL, "type"},
   {2, MARTLET_UINT64, 0, 0, NULL, "to"},
   {3, MARTLET_UINT64, 0, 0, NULL, "from"},
   {4, MARTLET_UINT64, 0, 0, NULL, "term"},
   {5, MARTLET_UINT64, 0, 0, NULL, "logTerm"},
   {6, MARTLET_UINT64, 0, 0, NULL, "index"},
-  {7, MARTLET_MESSAGE, 1, 0, &martlet_messages[151], "entries"},
+  {7, MARTLET_MESSAGE, 1, 0, &martlet_messages[153], "entries"},
   {8, MARTLET_UINT64, 0, 0, NULL, "commit"},
-  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[154], "snapshot"},
+  {9, MARTLET_MESSAGE, 0, 0, &martlet_messages[156], "snapshot"},
   {10, MARTLET_BOOL, 0, 0, NULL, "reject"},
   {11, MARTLET_UINT64, 0, 0, NULL, "rejectHint"},
   {12, MARTLET_BYTES, 0, 0, NULL, "context"},
   {13, MARTLET_UINT64, 0, 0, NULL, "vote"},
-  {14, MARTLET_MESSAGE, 1, 0, &martlet_messages[153], "responses"},
+  {14, MARTLET_MESSAGE, 1, 0, &martlet_messages[155], "responses"},
 };
-static const uint8_t lookup_153[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+static const uint8_t lookup_155[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
 
-static const martlet_field fields_154[] = {  // raftpb.Snapshot
+static const martlet_field fields_156[] = {  // raftpb.Snapshot
   {1, MARTLET_BYTES, 0, 0, NULL, "data"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[155], "metadata"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[157], "metadata"},
 };
-static const uint8_t lookup_154[] = {0, 1, 2};
+static const uint8_t lookup_156[] = {0, 1, 2};
 
-static const martlet_field fields_155[] = {  // raftpb.SnapshotMetadata
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[150], "confState"},
+static const martlet_field fields_157[] = {  // raftpb.SnapshotMetadata
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[152], "confState"},
   {2, MARTLET_UINT64, 0, 0, NULL, "index"},
   {3, MARTLET_UINT64, 0, 0, NULL, "term"},
 };
-static const uint8_t lookup_155[] = {0, 1, 2, 3};
+static const uint8_t lookup_157[] = {0, 1, 2, 3};
 
-static const martlet_field fields_156[] = {  // v3electionpb.CampaignRequest
+static const martlet_field fields_158[] = {  // v3electionpb.CampaignRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_INT64, 0, 0, NULL, "lease"},
   {3, MARTLET_BYTES, 0, 0, NULL, "value"},
 };
-static const uint8_t lookup_156[] = {0, 1, 2, 3};
+static const uint8_t lookup_158[] = {0, 1, 2, 3};
 
-static const martlet_field fields_157[] = {  // v3electionpb.CampaignResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
+static const martlet_field fields_159[] = {  // v3electionpb.CampaignResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[160], "leader"},
 };
-static const uint8_t lookup_157[] = {0, 1, 2};
+static const uint8_t lookup_159[] = {0, 1, 2};
 
-static const martlet_field fields_158[] = {  // v3electionpb.LeaderKey
+static const martlet_field fields_160[] = {  // v3electionpb.LeaderKey
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_BYTES, 0, 0, NULL, "key"},
   {3, MARTLET_INT64, 0, 0, NULL, "rev"},
   {4, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_158[] = {0, 1, 2, 3, 4};
+static const uint8_t lookup_160[] = {0, 1, 2, 3, 4};
 
-static const martlet_field fields_159[] = {  // v3electionpb.LeaderRequest
+static const martlet_field fields_161[] = {  // v3electionpb.LeaderRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
 };
-static const uint8_t lookup_159[] = {0, 1};
+static const uint8_t lookup_161[] = {0, 1};
 
-static const martlet_field fields_160[] = {  // v3electionpb.LeaderResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[146], "kv"},
+static const martlet_field fields_162[] = {  // v3electionpb.LeaderResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+  {2, MARTLET_MESSAGE, 0, 0, &martlet_messages[148], "kv"},
 };
-static const uint8_t lookup_160[] = {0, 1, 2};
+static const uint8_t lookup_162[] = {0, 1, 2};
 
-static const martlet_field fields_161[] = {  // v3electionpb.ProclaimRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
+static const martlet_field fields_163[] = {  // v3electionpb.ProclaimRequest
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[160], "leader"},
   {2, MARTLET_BYTES, 0, 0, NULL, "value"},
 };
-static const uint8_t lookup_161[] = {0, 1, 2};
+static const uint8_t lookup_163[] = {0, 1, 2};
 
-static const martlet_field fields_162[] = {  // v3electionpb.ProclaimResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
-};
-static const uint8_t lookup_162[] = {0, 1};
-
-static const martlet_field fields_163[] = {  // v3electionpb.ResignRequest
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[158], "leader"},
-};
-static const uint8_t lookup_163[] = {0, 1};
-
-static const martlet_field fields_164[] = {  // v3electionpb.ResignResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_164[] = {  // v3electionpb.ProclaimResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
 static const uint8_t lookup_164[] = {0, 1};
 
-static const martlet_field fields_165[] = {  // v3lockpb.LockRequest
+static const martlet_field fields_165[] = {  // v3electionpb.ResignRequest
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[160], "leader"},
+};
+static const uint8_t lookup_165[] = {0, 1};
+
+static const martlet_field fields_166[] = {  // v3electionpb.ResignResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
+};
+static const uint8_t lookup_166[] = {0, 1};
+
+static const martlet_field fields_167[] = {  // v3lockpb.LockRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "name"},
   {2, MARTLET_INT64, 0, 0, NULL, "lease"},
 };
-static const uint8_t lookup_165[] = {0, 1, 2};
+static const uint8_t lookup_167[] = {0, 1, 2};
 
-static const martlet_field fields_166[] = {  // v3lockpb.LockResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_168[] = {  // v3lockpb.LockResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
   {2, MARTLET_BYTES, 0, 0, NULL, "key"},
 };
-static const uint8_t lookup_166[] = {0, 1, 2};
+static const uint8_t lookup_168[] = {0, 1, 2};
 
-static const martlet_field fields_167[] = {  // v3lockpb.UnlockRequest
+static const martlet_field fields_169[] = {  // v3lockpb.UnlockRequest
   {1, MARTLET_BYTES, 0, 0, NULL, "key"},
 };
-static const uint8_t lookup_167[] = {0, 1};
+static const uint8_t lookup_169[] = {0, 1};
 
-static const martlet_field fields_168[] = {  // v3lockpb.UnlockResponse
-  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[94], "header"},
+static const martlet_field fields_170[] = {  // v3lockpb.UnlockResponse
+  {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[96], "header"},
 };
-static const uint8_t lookup_168[] = {0, 1};
+static const uint8_t lookup_170[] = {0, 1};
 
-const unsigned martlet_message_count = 169;
+const unsigned martlet_message_count = 171;
 
-const martlet_message martlet_messages[169] = {
+const martlet_message martlet_messages[171] = {
   {&authpb__permission__descriptor, fields_0, lookup_0, 4, 3},
   {&authpb__role__descriptor, fields_1, lookup_1, 3, 2},
   {&authpb__user__descriptor, fields_2, lookup_2, 5, 4},
@@ -1105,129 +1122,131 @@ const martlet_message martlet_messages[169] = {
   {&etcdserverpb__compaction_request__descriptor, fields_41, lookup_41, 3, 2},
   {&etcdserverpb__compaction_response__descriptor, fields_42, lookup_42, 2, 1},
   {&etcdserverpb__compare__descriptor, fields_43, lookup_43, 65, 9},
+  {&etcdserverpb__corruption_report__descriptor, fields_44, lookup_44, 6, 5},
   {&etcdserverpb__defragment_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__defragment_response__descriptor, fields_45, lookup_45, 2, 1},
-  {&etcdserverpb__delete_range_request__descriptor, fields_46, lookup_46, 4, 3},
-  {&etcdserverpb__delete_range_response__descriptor, fields_47, lookup_47, 4, 3},
-  {&etcdserverpb__downgrade_info__descriptor, fields_48, lookup_48, 3, 2},
-  {&etcdserverpb__downgrade_request__descriptor, fields_49, lookup_49, 3, 2},
-  {&etcdserverpb__downgrade_response__descriptor, fields_50, lookup_50, 3, 2},
-  {&etcdserverpb__downgrade_version_test_request__descriptor, fields_51, lookup_51, 2, 1},
+  {&etcdserverpb__defragment_response__descriptor, fields_46, lookup_46, 2, 1},
+  {&etcdserverpb__delete_range_request__descriptor, fields_47, lookup_47, 4, 3},
+  {&etcdserverpb__delete_range_response__descriptor, fields_48, lookup_48, 4, 3},
+  {&etcdserverpb__downgrade_info__descriptor, fields_49, lookup_49, 3, 2},
+  {&etcdserverpb__downgrade_request__descriptor, fields_50, lookup_50, 3, 2},
+  {&etcdserverpb__downgrade_response__descriptor, fields_51, lookup_51, 3, 2},
+  {&etcdserverpb__downgrade_version_test_request__descriptor, fields_52, lookup_52, 2, 1},
   {&etcdserverpb__empty_response__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__hash_kvrequest__descriptor, fields_53, lookup_53, 2, 1},
-  {&etcdserverpb__hash_kvresponse__descriptor, fields_54, lookup_54, 5, 4},
+  {&etcdserverpb__hash_kvrequest__descriptor, fields_54, lookup_54, 2, 1},
+  {&etcdserverpb__hash_kvresponse__descriptor, fields_55, lookup_55, 5, 4},
   {&etcdserverpb__hash_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__hash_response__descriptor, fields_56, lookup_56, 3, 2},
-  {&etcdserverpb__internal_authenticate_request__descriptor, fields_57, lookup_57, 4, 3},
-  {&etcdserverpb__internal_raft_request__descriptor, fields_58, lookup_58, 101, 33},
-  {&etcdserverpb__lease_checkpoint__descriptor, fields_59, lookup_59, 3, 2},
-  {&etcdserverpb__lease_checkpoint_request__descriptor, fields_60, lookup_60, 2, 1},
-  {&etcdserverpb__lease_checkpoint_response__descriptor, fields_61, lookup_61, 2, 1},
-  {&etcdserverpb__lease_grant_request__descriptor, fields_62, lookup_62, 3, 2},
-  {&etcdserverpb__lease_grant_response__descriptor, fields_63, lookup_63, 5, 4},
-  {&etcdserverpb__lease_keep_alive_request__descriptor, fields_64, lookup_64, 2, 1},
-  {&etcdserverpb__lease_keep_alive_response__descriptor, fields_65, lookup_65, 4, 3},
+  {&etcdserverpb__hash_response__descriptor, fields_57, lookup_57, 3, 2},
+  {&etcdserverpb__internal_authenticate_request__descriptor, fields_58, lookup_58, 4, 3},
+  {&etcdserverpb__internal_raft_request__descriptor, fields_59, lookup_59, 101, 34},
+  {&etcdserverpb__lease_checkpoint__descriptor, fields_60, lookup_60, 3, 2},
+  {&etcdserverpb__lease_checkpoint_request__descriptor, fields_61, lookup_61, 2, 1},
+  {&etcdserverpb__lease_checkpoint_response__descriptor, fields_62, lookup_62, 2, 1},
+  {&etcdserverpb__lease_grant_request__descriptor, fields_63, lookup_63, 3, 2},
+  {&etcdserverpb__lease_grant_response__descriptor, fields_64, lookup_64, 5, 4},
+  {&etcdserverpb__lease_keep_alive_request__descriptor, fields_65, lookup_65, 2, 1},
+  {&etcdserverpb__lease_keep_alive_response__descriptor, fields_66, lookup_66, 4, 3},
   {&etcdserverpb__lease_leases_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__lease_leases_response__descriptor, fields_67, lookup_67, 3, 2},
-  {&etcdserverpb__lease_revoke_request__descriptor, fields_68, lookup_68, 2, 1},
-  {&etcdserverpb__lease_revoke_response__descriptor, fields_69, lookup_69, 2, 1},
-  {&etcdserverpb__lease_status__descriptor, fields_70, lookup_70, 2, 1},
-  {&etcdserverpb__lease_time_to_live_request__descriptor, fields_71, lookup_71, 3, 2},
-  {&etcdserverpb__lease_time_to_live_response__descriptor, fields_72, lookup_72, 6, 5},
-  {&etcdserverpb__lease_upkeep_request__descriptor, fields_73, lookup_73, 4, 3},
-  {&etcdserverpb__member__descriptor, fields_74, lookup_74, 6, 5},
-  {&etcdserverpb__member_add_request__descriptor, fields_75, lookup_75, 3, 2},
-  {&etcdserverpb__member_add_response__descriptor, fields_76, lookup_76, 4, 3},
-  {&etcdserverpb__member_list_request__descriptor, fields_77, lookup_77, 2, 1},
-  {&etcdserverpb__member_list_response__descriptor, fields_78, lookup_78, 3, 2},
-  {&etcdserverpb__member_promote_request__descriptor, fields_79, lookup_79, 2, 1},
-  {&etcdserverpb__member_promote_response__descriptor, fields_80, lookup_80, 3, 2},
-  {&etcdserverpb__member_remove_request__descriptor, fields_81, lookup_81, 2, 1},
-  {&etcdserverpb__member_remove_response__descriptor, fields_82, lookup_82, 3, 2},
-  {&etcdserverpb__member_update_request__descriptor, fields_83, lookup_83, 3, 2},
-  {&etcdserverpb__member_update_response__descriptor, fields_84, lookup_84, 3, 2},
-  {&etcdserverpb__move_leader_request__descriptor, fields_85, lookup_85, 2, 1},
-  {&etcdserverpb__move_leader_response__descriptor, fields_86, lookup_86, 2, 1},
-  {&etcdserverpb__put_request__descriptor, fields_87, lookup_87, 7, 6},
-  {&etcdserverpb__put_response__descriptor, fields_88, lookup_88, 3, 2},
-  {&etcdserverpb__range_request__descriptor, fields_89, lookup_89, 14, 13},
-  {&etcdserverpb__range_response__descriptor, fields_90, lookup_90, 5, 4},
-  {&etcdserverpb__range_stream_response__descriptor, fields_91, lookup_91, 2, 1},
-  {&etcdserverpb__request_header__descriptor, fields_92, lookup_92, 4, 3},
-  {&etcdserverpb__request_op__descriptor, fields_93, lookup_93, 5, 4},
-  {&etcdserverpb__response_header__descriptor, fields_94, lookup_94, 5, 4},
-  {&etcdserverpb__response_op__descriptor, fields_95, lookup_95, 5, 4},
+  {&etcdserverpb__lease_leases_response__descriptor, fields_68, lookup_68, 3, 2},
+  {&etcdserverpb__lease_revoke_request__descriptor, fields_69, lookup_69, 2, 1},
+  {&etcdserverpb__lease_revoke_response__descriptor, fields_70, lookup_70, 2, 1},
+  {&etcdserverpb__lease_status__descriptor, fields_71, lookup_71, 2, 1},
+  {&etcdserverpb__lease_time_to_live_request__descriptor, fields_72, lookup_72, 3, 2},
+  {&etcdserverpb__lease_time_to_live_response__descriptor, fields_73, lookup_73, 6, 5},
+  {&etcdserverpb__lease_upkeep_request__descriptor, fields_74, lookup_74, 4, 3},
+  {&etcdserverpb__member__descriptor, fields_75, lookup_75, 6, 5},
+  {&etcdserverpb__member_add_request__descriptor, fields_76, lookup_76, 3, 2},
+  {&etcdserverpb__member_add_response__descriptor, fields_77, lookup_77, 4, 3},
+  {&etcdserverpb__member_hash__descriptor, fields_78, lookup_78, 4, 3},
+  {&etcdserverpb__member_list_request__descriptor, fields_79, lookup_79, 2, 1},
+  {&etcdserverpb__member_list_response__descriptor, fields_80, lookup_80, 3, 2},
+  {&etcdserverpb__member_promote_request__descriptor, fields_81, lookup_81, 2, 1},
+  {&etcdserverpb__member_promote_response__descriptor, fields_82, lookup_82, 3, 2},
+  {&etcdserverpb__member_remove_request__descriptor, fields_83, lookup_83, 2, 1},
+  {&etcdserverpb__member_remove_response__descriptor, fields_84, lookup_84, 3, 2},
+  {&etcdserverpb__member_update_request__descriptor, fields_85, lookup_85, 3, 2},
+  {&etcdserverpb__member_update_response__descriptor, fields_86, lookup_86, 3, 2},
+  {&etcdserverpb__move_leader_request__descriptor, fields_87, lookup_87, 2, 1},
+  {&etcdserverpb__move_leader_response__descriptor, fields_88, lookup_88, 2, 1},
+  {&etcdserverpb__put_request__descriptor, fields_89, lookup_89, 7, 6},
+  {&etcdserverpb__put_response__descriptor, fields_90, lookup_90, 3, 2},
+  {&etcdserverpb__range_request__descriptor, fields_91, lookup_91, 14, 13},
+  {&etcdserverpb__range_response__descriptor, fields_92, lookup_92, 5, 4},
+  {&etcdserverpb__range_stream_response__descriptor, fields_93, lookup_93, 2, 1},
+  {&etcdserverpb__request_header__descriptor, fields_94, lookup_94, 4, 3},
+  {&etcdserverpb__request_op__descriptor, fields_95, lookup_95, 5, 4},
+  {&etcdserverpb__response_header__descriptor, fields_96, lookup_96, 5, 4},
+  {&etcdserverpb__response_op__descriptor, fields_97, lookup_97, 5, 4},
   {&etcdserverpb__snapshot_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__snapshot_response__descriptor, fields_97, lookup_97, 5, 4},
+  {&etcdserverpb__snapshot_response__descriptor, fields_99, lookup_99, 5, 4},
   {&etcdserverpb__status_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__status_response__descriptor, fields_99, lookup_99, 14, 13},
-  {&etcdserverpb__txn_request__descriptor, fields_100, lookup_100, 4, 3},
-  {&etcdserverpb__txn_response__descriptor, fields_101, lookup_101, 4, 3},
-  {&etcdserverpb__watch_cancel_request__descriptor, fields_102, lookup_102, 2, 1},
-  {&etcdserverpb__watch_create_request__descriptor, fields_103, lookup_103, 9, 8},
+  {&etcdserverpb__status_response__descriptor, fields_101, lookup_101, 14, 13},
+  {&etcdserverpb__txn_request__descriptor, fields_102, lookup_102, 4, 3},
+  {&etcdserverpb__txn_response__descriptor, fields_103, lookup_103, 4, 3},
+  {&etcdserverpb__watch_cancel_request__descriptor, fields_104, lookup_104, 2, 1},
+  {&etcdserverpb__watch_create_request__descriptor, fields_105, lookup_105, 9, 8},
   {&etcdserverpb__watch_progress_request__descriptor, NULL, NULL, 0, 0},
-  {&etcdserverpb__watch_request__descriptor, fields_105, lookup_105, 4, 3},
-  {&etcdserverpb__watch_response__descriptor, fields_106, lookup_106, 12, 8},
-  {&grpc__health__v1__health_check_request__descriptor, fields_107, lookup_107, 2, 1},
-  {&grpc__health__v1__health_check_response__descriptor, fields_108, lookup_108, 2, 1},
-  {&grpc__reflection__v1__error_response__descriptor, fields_109, lookup_109, 3, 2},
-  {&grpc__reflection__v1__extension_number_response__descriptor, fields_110, lookup_110, 3, 2},
-  {&grpc__reflection__v1__extension_request__descriptor, fields_111, lookup_111, 3, 2},
-  {&grpc__reflection__v1__file_descriptor_response__descriptor, fields_112, lookup_112, 2, 1},
-  {&grpc__reflection__v1__list_service_response__descriptor, fields_113, lookup_113, 2, 1},
-  {&grpc__reflection__v1__server_reflection_request__descriptor, fields_114, lookup_114, 8, 6},
-  {&grpc__reflection__v1__server_reflection_response__descriptor, fields_115, lookup_115, 8, 6},
-  {&grpc__reflection__v1__service_response__descriptor, fields_116, lookup_116, 2, 1},
-  {&grpc__reflection__v1alpha__error_response__descriptor, fields_117, lookup_117, 3, 2},
-  {&grpc__reflection__v1alpha__extension_number_response__descriptor, fields_118, lookup_118, 3, 2},
-  {&grpc__reflection__v1alpha__extension_request__descriptor, fields_119, lookup_119, 3, 2},
-  {&grpc__reflection__v1alpha__file_descriptor_response__descriptor, fields_120, lookup_120, 2, 1},
-  {&grpc__reflection__v1alpha__list_service_response__descriptor, fields_121, lookup_121, 2, 1},
-  {&grpc__reflection__v1alpha__server_reflection_request__descriptor, fields_122, lookup_122, 8, 6},
-  {&grpc__reflection__v1alpha__server_reflection_response__descriptor, fields_123, lookup_123, 8, 6},
-  {&grpc__reflection__v1alpha__service_response__descriptor, fields_124, lookup_124, 2, 1},
-  {&leasepb__lease__descriptor, fields_125, lookup_125, 4, 3},
-  {&leasepb__lease_internal_request__descriptor, fields_126, lookup_126, 2, 1},
-  {&leasepb__lease_internal_response__descriptor, fields_127, lookup_127, 2, 1},
+  {&etcdserverpb__watch_request__descriptor, fields_107, lookup_107, 4, 3},
+  {&etcdserverpb__watch_response__descriptor, fields_108, lookup_108, 12, 8},
+  {&grpc__health__v1__health_check_request__descriptor, fields_109, lookup_109, 2, 1},
+  {&grpc__health__v1__health_check_response__descriptor, fields_110, lookup_110, 2, 1},
+  {&grpc__reflection__v1__error_response__descriptor, fields_111, lookup_111, 3, 2},
+  {&grpc__reflection__v1__extension_number_response__descriptor, fields_112, lookup_112, 3, 2},
+  {&grpc__reflection__v1__extension_request__descriptor, fields_113, lookup_113, 3, 2},
+  {&grpc__reflection__v1__file_descriptor_response__descriptor, fields_114, lookup_114, 2, 1},
+  {&grpc__reflection__v1__list_service_response__descriptor, fields_115, lookup_115, 2, 1},
+  {&grpc__reflection__v1__server_reflection_request__descriptor, fields_116, lookup_116, 8, 6},
+  {&grpc__reflection__v1__server_reflection_response__descriptor, fields_117, lookup_117, 8, 6},
+  {&grpc__reflection__v1__service_response__descriptor, fields_118, lookup_118, 2, 1},
+  {&grpc__reflection__v1alpha__error_response__descriptor, fields_119, lookup_119, 3, 2},
+  {&grpc__reflection__v1alpha__extension_number_response__descriptor, fields_120, lookup_120, 3, 2},
+  {&grpc__reflection__v1alpha__extension_request__descriptor, fields_121, lookup_121, 3, 2},
+  {&grpc__reflection__v1alpha__file_descriptor_response__descriptor, fields_122, lookup_122, 2, 1},
+  {&grpc__reflection__v1alpha__list_service_response__descriptor, fields_123, lookup_123, 2, 1},
+  {&grpc__reflection__v1alpha__server_reflection_request__descriptor, fields_124, lookup_124, 8, 6},
+  {&grpc__reflection__v1alpha__server_reflection_response__descriptor, fields_125, lookup_125, 8, 6},
+  {&grpc__reflection__v1alpha__service_response__descriptor, fields_126, lookup_126, 2, 1},
+  {&leasepb__lease__descriptor, fields_127, lookup_127, 4, 3},
+  {&leasepb__lease_internal_request__descriptor, fields_128, lookup_128, 2, 1},
+  {&leasepb__lease_internal_response__descriptor, fields_129, lookup_129, 2, 1},
   {&martletpb__cluster_state_request__descriptor, NULL, NULL, 0, 0},
-  {&martletpb__cluster_state_response__descriptor, fields_129, lookup_129, 9, 8},
-  {&martletpb__hash_at_index_request__descriptor, fields_130, lookup_130, 2, 1},
-  {&martletpb__hash_at_index_response__descriptor, fields_131, lookup_131, 4, 3},
-  {&martletpb__lease_renew_request__descriptor, fields_132, lookup_132, 2, 1},
-  {&martletpb__lease_renew_response__descriptor, fields_133, lookup_133, 2, 1},
-  {&martletpb__lease_renewal__descriptor, fields_134, lookup_134, 3, 2},
-  {&martletpb__peer_greeting__descriptor, fields_135, lookup_135, 5, 4},
-  {&martletpb__raft_batch__descriptor, fields_136, lookup_136, 2, 1},
-  {&martletpb__snapshot_chunk__descriptor, fields_137, lookup_137, 6, 5},
-  {&martletpb__snapshot_progress__descriptor, fields_138, lookup_138, 3, 2},
-  {&membershippb__attributes__descriptor, fields_139, lookup_139, 3, 2},
-  {&membershippb__cluster_member_attr_set_request__descriptor, fields_140, lookup_140, 3, 2},
-  {&membershippb__cluster_version_set_request__descriptor, fields_141, lookup_141, 2, 1},
-  {&membershippb__downgrade_info_set_request__descriptor, fields_142, lookup_142, 3, 2},
-  {&membershippb__member__descriptor, fields_143, lookup_143, 4, 3},
-  {&membershippb__raft_attributes__descriptor, fields_144, lookup_144, 3, 2},
-  {&mvccpb__event__descriptor, fields_145, lookup_145, 4, 3},
-  {&mvccpb__key_value__descriptor, fields_146, lookup_146, 7, 6},
-  {&raftpb__conf_change__descriptor, fields_147, lookup_147, 5, 4},
-  {&raftpb__conf_change_single__descriptor, fields_148, lookup_148, 3, 2},
-  {&raftpb__conf_change_v2__descriptor, fields_149, lookup_149, 4, 3},
-  {&raftpb__conf_state__descriptor, fields_150, lookup_150, 6, 5},
-  {&raftpb__entry__descriptor, fields_151, lookup_151, 5, 4},
-  {&raftpb__hard_state__descriptor, fields_152, lookup_152, 4, 3},
-  {&raftpb__message__descriptor, fields_153, lookup_153, 15, 14},
-  {&raftpb__snapshot__descriptor, fields_154, lookup_154, 3, 2},
-  {&raftpb__snapshot_metadata__descriptor, fields_155, lookup_155, 4, 3},
-  {&v3electionpb__campaign_request__descriptor, fields_156, lookup_156, 4, 3},
-  {&v3electionpb__campaign_response__descriptor, fields_157, lookup_157, 3, 2},
-  {&v3electionpb__leader_key__descriptor, fields_158, lookup_158, 5, 4},
-  {&v3electionpb__leader_request__descriptor, fields_159, lookup_159, 2, 1},
-  {&v3electionpb__leader_response__descriptor, fields_160, lookup_160, 3, 2},
-  {&v3electionpb__proclaim_request__descriptor, fields_161, lookup_161, 3, 2},
-  {&v3electionpb__proclaim_response__descriptor, fields_162, lookup_162, 2, 1},
-  {&v3electionpb__resign_request__descriptor, fields_163, lookup_163, 2, 1},
-  {&v3electionpb__resign_response__descriptor, fields_164, lookup_164, 2, 1},
-  {&v3lockpb__lock_request__descriptor, fields_165, lookup_165, 3, 2},
-  {&v3lockpb__lock_response__descriptor, fields_166, lookup_166, 3, 2},
-  {&v3lockpb__unlock_request__descriptor, fields_167, lookup_167, 2, 1},
-  {&v3lockpb__unlock_response__descriptor, fields_168, lookup_168, 2, 1},
+  {&martletpb__cluster_state_response__descriptor, fields_131, lookup_131, 9, 8},
+  {&martletpb__hash_at_index_request__descriptor, fields_132, lookup_132, 2, 1},
+  {&martletpb__hash_at_index_response__descriptor, fields_133, lookup_133, 4, 3},
+  {&martletpb__lease_renew_request__descriptor, fields_134, lookup_134, 2, 1},
+  {&martletpb__lease_renew_response__descriptor, fields_135, lookup_135, 2, 1},
+  {&martletpb__lease_renewal__descriptor, fields_136, lookup_136, 3, 2},
+  {&martletpb__peer_greeting__descriptor, fields_137, lookup_137, 5, 4},
+  {&martletpb__raft_batch__descriptor, fields_138, lookup_138, 2, 1},
+  {&martletpb__snapshot_chunk__descriptor, fields_139, lookup_139, 6, 5},
+  {&martletpb__snapshot_progress__descriptor, fields_140, lookup_140, 3, 2},
+  {&membershippb__attributes__descriptor, fields_141, lookup_141, 3, 2},
+  {&membershippb__cluster_member_attr_set_request__descriptor, fields_142, lookup_142, 3, 2},
+  {&membershippb__cluster_version_set_request__descriptor, fields_143, lookup_143, 2, 1},
+  {&membershippb__downgrade_info_set_request__descriptor, fields_144, lookup_144, 3, 2},
+  {&membershippb__member__descriptor, fields_145, lookup_145, 4, 3},
+  {&membershippb__raft_attributes__descriptor, fields_146, lookup_146, 3, 2},
+  {&mvccpb__event__descriptor, fields_147, lookup_147, 4, 3},
+  {&mvccpb__key_value__descriptor, fields_148, lookup_148, 7, 6},
+  {&raftpb__conf_change__descriptor, fields_149, lookup_149, 5, 4},
+  {&raftpb__conf_change_single__descriptor, fields_150, lookup_150, 3, 2},
+  {&raftpb__conf_change_v2__descriptor, fields_151, lookup_151, 4, 3},
+  {&raftpb__conf_state__descriptor, fields_152, lookup_152, 6, 5},
+  {&raftpb__entry__descriptor, fields_153, lookup_153, 5, 4},
+  {&raftpb__hard_state__descriptor, fields_154, lookup_154, 4, 3},
+  {&raftpb__message__descriptor, fields_155, lookup_155, 15, 14},
+  {&raftpb__snapshot__descriptor, fields_156, lookup_156, 3, 2},
+  {&raftpb__snapshot_metadata__descriptor, fields_157, lookup_157, 4, 3},
+  {&v3electionpb__campaign_request__descriptor, fields_158, lookup_158, 4, 3},
+  {&v3electionpb__campaign_response__descriptor, fields_159, lookup_159, 3, 2},
+  {&v3electionpb__leader_key__descriptor, fields_160, lookup_160, 5, 4},
+  {&v3electionpb__leader_request__descriptor, fields_161, lookup_161, 2, 1},
+  {&v3electionpb__leader_response__descriptor, fields_162, lookup_162, 3, 2},
+  {&v3electionpb__proclaim_request__descriptor, fields_163, lookup_163, 3, 2},
+  {&v3electionpb__proclaim_response__descriptor, fields_164, lookup_164, 2, 1},
+  {&v3electionpb__resign_request__descriptor, fields_165, lookup_165, 2, 1},
+  {&v3electionpb__resign_response__descriptor, fields_166, lookup_166, 2, 1},
+  {&v3lockpb__lock_request__descriptor, fields_167, lookup_167, 3, 2},
+  {&v3lockpb__lock_response__descriptor, fields_168, lookup_168, 3, 2},
+  {&v3lockpb__unlock_request__descriptor, fields_169, lookup_169, 2, 1},
+  {&v3lockpb__unlock_response__descriptor, fields_170, lookup_170, 2, 1},
 };

@@ -41,16 +41,17 @@ extension FlagTable {
       .duration(\.corruptCheckTime),
       "0s",
       .monitoring,
-      "Time between two comparisons of the members' data, by a hash of all that the log did to "
-        + "each, at equal indexes. 0s: every half second; it cannot be turned off."
+      "Time between two comparisons of what the members' stores hold, by HashKV: the leader asks, each "
+        + "member reads its whole store, and who is not with the majority gets the alarm CORRUPT. "
+        + "0s: never. (A hash of all that the log did is compared every half second in any case.)"
     ),
     Flag(
       "compact-hash-check-time",
-      .duration(nil),
+      .duration(\.compactHashCheckTime),
       "1m",
       .monitoring,
-      .acceptedWithoutEffect,
-      "Compactions are part of the hash that --corrupt-check-time is about."
+      "With the feature gate CompactHashCheck: how often the leader looks for a compaction, to compare "
+        + "the members' stores after it as --corrupt-check-time does."
     ),
   ]
 

@@ -24,6 +24,7 @@ extension ServerConfiguration {
     try Self.check(authTokenTTLSeconds, in: 1...Int(Int32.max), "auth-token-ttl")
     for (flag, duration) in [
       ("raft-read-timeout", raftReadTimeout), ("raft-write-timeout", raftWriteTimeout),
+      ("compact-hash-check-time", compactHashCheckTime),
     ] where duration <= .zero {
       throw .invalid("--\(flag) must be more than 0 (is \(GoDuration.text(duration))).")
     }

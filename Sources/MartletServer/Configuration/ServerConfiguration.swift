@@ -129,8 +129,12 @@ public struct ServerConfiguration: Hashable, Sendable {
   public var warningUnaryRequestDuration: Duration = .milliseconds(300)
   /// A log entry that takes longer to apply is written to the log and counted.
   public var warningApplyDuration: Duration = .milliseconds(100)
-  /// Time between two comparisons of the members' data by the leader; 0: every half second.
+  /// Time between two comparisons of the members' stores by the leader; 0: there are none. Each reads
+  /// every member's store as a whole. (What entries do is compared all the time, without that.)
   public var corruptCheckTime: Duration = .zero
+  /// With the feature gate CompactHashCheck: how often the leader looks whether there was a compaction,
+  /// to compare the members' stores after it.
+  public var compactHashCheckTime: Duration = .seconds(60)
   /// Whether calls make spans with the tracer that the program has bootstrapped.
   public var enableDistributedTracing = false
   /// The feature gates that were set, as `Name=true`; the last one of a name counts.

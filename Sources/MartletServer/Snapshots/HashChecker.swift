@@ -16,20 +16,18 @@ final class HashChecker: Sendable {
   private let member: MemberContext
   private let task: Task<Void, Never>
 
-  /// How often the members are asked when nothing else is said.
-  private static let intervalDefault = Duration.milliseconds(500)
+  /// How often the members are asked.
+  private static let interval = Duration.milliseconds(500)
   private static let callTimeout = Duration.seconds(2)
   /// After how many rounds without a comparison a member is mentioned in the log.
   private static let silentRoundsMax = 120
 
-  /// `interval`: how often the members are asked; nil for every half second.
-  init(_ member: MemberContext, interval: Duration?) {
+  init(_ member: MemberContext) {
     self.member = member
-    let interval = interval ?? Self.intervalDefault
     task = Task.detached { [member] in
       var round = HashRound(member: member)
       while !Task.isCancelled {
-        try? await Task.sleep(for: interval)
+        try? await Task.sleep(for: Self.interval)
         guard member.status.current.role == .leader else {
           round.forget()
           continue
@@ -232,26 +230,16 @@ private struct HashRound {
       leader: member.memberID,
       memberCount: others.count + 1
     )
-    for suspect in verdict.suspects {
-      let alarm = AlarmTable.Alarm(suspect, .corrupt)
-      guard !member.status.alarms.contains(alarm) else { continue }
-      member.logger.critical(
-        "a member's data differs from the others': it must not serve any more",
-        metadata: [
-          "member": "\(suspect)", "index": "\(index)",
-          "decidedBy": verdict.isByMajority ? "majority" : "leader",
-          "hashes": "\(hashes.map { "\($0.member)=\(String($0.hash, radix: 16))" })",
-        ]
+    member.raiseCorruption(
+      of: verdict.suspects,
+      Etcdserverpb.CorruptionReport(
+        index: index.rawValue,
+        isByMajority: verdict.isByMajority,
+        hashes: hashes.map {
+          Etcdserverpb.MemberHash(memberID: $0.member.rawValue, hash: $0.hash)
+        }
       )
-      member.proposeOwn(
-        .alarm,
-        Etcdserverpb.AlarmRequest(
-          action: .activate,
-          memberID: suspect.rawValue,
-          alarm: .corrupt
-        )
-      )
-    }
+    )
   }
 }
 

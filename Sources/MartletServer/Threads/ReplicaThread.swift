@@ -347,6 +347,18 @@ private final class ReplicaLoop: @unchecked Sendable {
     }
   }
 
+  private func log(_ corruption: ReplicaOutput.Corruption) {
+    var metadata = corruption.report?.logMetadata ?? [:]
+    metadata["entry"] = "\(corruption.entry)"
+    metadata["member"] = "\(corruption.member)"
+    logger.critical(
+      corruption.member == .none
+        ? "members' data differs and no majority agrees: nothing may be changed any more"
+        : "this member's data differs from the others': it serves no more",
+      metadata: metadata
+    )
+  }
+
   private func noteInstalled(_ mark: LogMark) {
     logger.notice(
       "the leader's snapshot is installed",
@@ -397,6 +409,7 @@ private final class ReplicaLoop: @unchecked Sendable {
     if let failure = output.failure {
       outlets.fatal("a snapshot could not be installed: \(failure)")
     }
+    if let corruption = output.corruption { log(corruption) }
     if output.hasCompaction { housekeeper.post(.compact) }
     if !output.readyReads.isEmpty || !output.lostReads.isEmpty {
       currency.answer(ready: output.readyReads, lost: output.lostReads)

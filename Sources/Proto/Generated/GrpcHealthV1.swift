@@ -40,7 +40,7 @@ extension GrpcHealthV1.HealthCheckRequest {
     @inlinable public init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(107)
+      martlet_message_at(109)
     }
 
     @inlinable public var service: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.service.data, count: raw.pointee.service.len) }
@@ -122,7 +122,7 @@ extension GrpcHealthV1.HealthCheckResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(108)
+      martlet_message_at(110)
     }
 
     @inlinable public var status: GrpcHealthV1.HealthCheckResponse.ServingStatus { GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: Int32(bitPattern: raw.pointee.status.rawValue)) }

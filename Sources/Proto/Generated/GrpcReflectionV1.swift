@@ -55,7 +55,7 @@ extension GrpcReflectionV1.ServerReflectionRequest {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(114)
+      martlet_message_at(116)
     }
 
     @inlinable public var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
@@ -160,7 +160,7 @@ extension GrpcReflectionV1.ExtensionRequest {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(111)
+      martlet_message_at(113)
     }
 
     @inlinable public var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
@@ -234,7 +234,7 @@ extension GrpcReflectionV1.ServerReflectionResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServerReflectionResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(115)
+      martlet_message_at(117)
     }
 
     @inlinable public var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
@@ -337,7 +337,7 @@ extension GrpcReflectionV1.FileDescriptorResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__FileDescriptorResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(112)
+      martlet_message_at(114)
     }
 
     @inlinable public var fileDescriptorProto: RepeatedBytesView {
@@ -398,7 +398,7 @@ extension GrpcReflectionV1.ExtensionNumberResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ExtensionNumberResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(110)
+      martlet_message_at(112)
     }
 
     @inlinable public var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
@@ -460,7 +460,7 @@ extension GrpcReflectionV1.ListServiceResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ListServiceResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(113)
+      martlet_message_at(115)
     }
 
     @inlinable public var service: RepeatedView<GrpcReflectionV1.ServiceResponse.View> {
@@ -518,7 +518,7 @@ extension GrpcReflectionV1.ServiceResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ServiceResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(116)
+      martlet_message_at(118)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -576,7 +576,7 @@ extension GrpcReflectionV1.ErrorResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1__ErrorResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(109)
+      martlet_message_at(111)
     }
 
     @inlinable public var errorCode: Int32 { raw.pointee.error_code }

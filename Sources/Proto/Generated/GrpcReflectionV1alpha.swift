@@ -55,7 +55,7 @@ extension GrpcReflectionV1alpha.ServerReflectionRequest {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(122)
+      martlet_message_at(124)
     }
 
     @inlinable public var host: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.host.data, count: raw.pointee.host.len) }
@@ -160,7 +160,7 @@ extension GrpcReflectionV1alpha.ExtensionRequest {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(119)
+      martlet_message_at(121)
     }
 
     @inlinable public var containingType: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.containing_type.data, count: raw.pointee.containing_type.len) }
@@ -234,7 +234,7 @@ extension GrpcReflectionV1alpha.ServerReflectionResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServerReflectionResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(123)
+      martlet_message_at(125)
     }
 
     @inlinable public var validHost: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.valid_host.data, count: raw.pointee.valid_host.len) }
@@ -337,7 +337,7 @@ extension GrpcReflectionV1alpha.FileDescriptorResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__FileDescriptorResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(120)
+      martlet_message_at(122)
     }
 
     @inlinable public var fileDescriptorProto: RepeatedBytesView {
@@ -398,7 +398,7 @@ extension GrpcReflectionV1alpha.ExtensionNumberResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ExtensionNumberResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(118)
+      martlet_message_at(120)
     }
 
     @inlinable public var baseTypeName: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.base_type_name.data, count: raw.pointee.base_type_name.len) }
@@ -460,7 +460,7 @@ extension GrpcReflectionV1alpha.ListServiceResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ListServiceResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(121)
+      martlet_message_at(123)
     }
 
     @inlinable public var service: RepeatedView<GrpcReflectionV1alpha.ServiceResponse.View> {
@@ -518,7 +518,7 @@ extension GrpcReflectionV1alpha.ServiceResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ServiceResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(124)
+      martlet_message_at(126)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -576,7 +576,7 @@ extension GrpcReflectionV1alpha.ErrorResponse {
     @inlinable public init(raw: UnsafePointer<Grpc__Reflection__V1alpha__ErrorResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(117)
+      martlet_message_at(119)
     }
 
     @inlinable public var errorCode: Int32 { raw.pointee.error_code }

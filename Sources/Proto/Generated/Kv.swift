@@ -59,7 +59,7 @@ extension Mvccpb.KeyValue {
     @inlinable public init(raw: UnsafePointer<Mvccpb__KeyValue>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(146)
+      martlet_message_at(148)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -167,7 +167,7 @@ extension Mvccpb.Event {
     @inlinable public init(raw: UnsafePointer<Mvccpb__Event>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(145)
+      martlet_message_at(147)
     }
 
     @inlinable public var type: Mvccpb.Event.EventType { Mvccpb.Event.EventType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }

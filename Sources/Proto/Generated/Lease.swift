@@ -46,7 +46,7 @@ extension Leasepb.Lease {
     @inlinable public init(raw: UnsafePointer<Leasepb__Lease>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(125)
+      martlet_message_at(127)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -109,7 +109,7 @@ extension Leasepb.LeaseInternalRequest {
     @inlinable public init(raw: UnsafePointer<Leasepb__LeaseInternalRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(126)
+      martlet_message_at(128)
     }
 
     @inlinable public var leaseTimeToLiveRequest: Etcdserverpb.LeaseTimeToLiveRequest.View? {
@@ -167,7 +167,7 @@ extension Leasepb.LeaseInternalResponse {
     @inlinable public init(raw: UnsafePointer<Leasepb__LeaseInternalResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(127)
+      martlet_message_at(129)
     }
 
     @inlinable public var leaseTimeToLiveResponse: Etcdserverpb.LeaseTimeToLiveResponse.View? {

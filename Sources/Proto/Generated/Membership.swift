@@ -43,7 +43,7 @@ extension Membershippb.RaftAttributes {
     @inlinable public init(raw: UnsafePointer<Membershippb__RaftAttributes>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(144)
+      martlet_message_at(146)
     }
 
     @inlinable public var peerURLs: RepeatedBytesView {
@@ -108,7 +108,7 @@ extension Membershippb.Attributes {
     @inlinable public init(raw: UnsafePointer<Membershippb__Attributes>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(139)
+      martlet_message_at(141)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -176,7 +176,7 @@ extension Membershippb.Member {
     @inlinable public init(raw: UnsafePointer<Membershippb__Member>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(143)
+      martlet_message_at(145)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -245,7 +245,7 @@ extension Membershippb.ClusterVersionSetRequest {
     @inlinable public init(raw: UnsafePointer<Membershippb__ClusterVersionSetRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(141)
+      martlet_message_at(143)
     }
 
     @inlinable public var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
@@ -303,7 +303,7 @@ extension Membershippb.ClusterMemberAttrSetRequest {
     @inlinable public init(raw: UnsafePointer<Membershippb__ClusterMemberAttrSetRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(140)
+      martlet_message_at(142)
     }
 
     @inlinable public var memberID: UInt64 { raw.pointee.member_id }
@@ -368,7 +368,7 @@ extension Membershippb.DowngradeInfoSetRequest {
     @inlinable public init(raw: UnsafePointer<Membershippb__DowngradeInfoSetRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(142)
+      martlet_message_at(144)
     }
 
     @inlinable public var enabled: Bool { raw.pointee.enabled != 0 }

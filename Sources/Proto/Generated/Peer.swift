@@ -40,7 +40,7 @@ extension Martletpb.RaftBatch {
     @inlinable public init(raw: UnsafePointer<Martletpb__RaftBatch>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(136)
+      martlet_message_at(138)
     }
 
     @inlinable public var messages: RepeatedView<Raftpb.Message.View> {
@@ -107,7 +107,7 @@ extension Martletpb.PeerGreeting {
     @inlinable public init(raw: UnsafePointer<Martletpb__PeerGreeting>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(135)
+      martlet_message_at(137)
     }
 
     @inlinable public var clusterID: UInt64 { raw.pointee.cluster_id }
@@ -190,7 +190,7 @@ extension Martletpb.SnapshotChunk {
     @inlinable public init(raw: UnsafePointer<Martletpb__SnapshotChunk>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(137)
+      martlet_message_at(139)
     }
 
     /// In the first part only: what Raft says of it.
@@ -271,7 +271,7 @@ extension Martletpb.SnapshotProgress {
     @inlinable public init(raw: UnsafePointer<Martletpb__SnapshotProgress>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(138)
+      martlet_message_at(140)
     }
 
     @inlinable public var receivedBytes: UInt64 { raw.pointee.received_bytes }
@@ -330,7 +330,7 @@ extension Martletpb.LeaseRenewRequest {
     @inlinable public init(raw: UnsafePointer<Martletpb__LeaseRenewRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(132)
+      martlet_message_at(134)
     }
 
     @inlinable public var iDs: UnsafeBufferPointer<Int64> {
@@ -388,7 +388,7 @@ extension Martletpb.LeaseRenewResponse {
     @inlinable public init(raw: UnsafePointer<Martletpb__LeaseRenewResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(133)
+      martlet_message_at(135)
     }
 
     @inlinable public var renewals: RepeatedView<Martletpb.LeaseRenewal.View> {
@@ -449,7 +449,7 @@ extension Martletpb.LeaseRenewal {
     @inlinable public init(raw: UnsafePointer<Martletpb__LeaseRenewal>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(134)
+      martlet_message_at(136)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -499,7 +499,7 @@ extension Martletpb.ClusterStateRequest {
     @inlinable public init(raw: UnsafePointer<Martletpb__ClusterStateRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(128)
+      martlet_message_at(130)
     }
   }
 }
@@ -573,7 +573,7 @@ extension Martletpb.ClusterStateResponse {
     @inlinable public init(raw: UnsafePointer<Martletpb__ClusterStateResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(129)
+      martlet_message_at(131)
     }
 
     @inlinable public var clusterID: UInt64 { raw.pointee.cluster_id }
@@ -665,7 +665,7 @@ extension Martletpb.HashAtIndexRequest {
     @inlinable public init(raw: UnsafePointer<Martletpb__HashAtIndexRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(130)
+      martlet_message_at(132)
     }
 
     @inlinable public var index: UInt64 { raw.pointee.index }
@@ -727,7 +727,7 @@ extension Martletpb.HashAtIndexResponse {
     @inlinable public init(raw: UnsafePointer<Martletpb__HashAtIndexResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(131)
+      martlet_message_at(133)
     }
 
     @inlinable public var index: UInt64 { raw.pointee.index }

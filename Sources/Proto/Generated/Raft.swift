@@ -223,7 +223,7 @@ extension Raftpb.Entry {
     @inlinable public init(raw: UnsafePointer<Raftpb__Entry>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(151)
+      martlet_message_at(153)
     }
 
     @inlinable public var term: UInt64 { raw.pointee.term }
@@ -296,7 +296,7 @@ extension Raftpb.SnapshotMetadata {
     @inlinable public init(raw: UnsafePointer<Raftpb__SnapshotMetadata>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(155)
+      martlet_message_at(157)
     }
 
     @inlinable public var confState: Raftpb.ConfState.View? {
@@ -365,7 +365,7 @@ extension Raftpb.Snapshot {
     @inlinable public init(raw: UnsafePointer<Raftpb__Snapshot>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(154)
+      martlet_message_at(156)
     }
 
     @inlinable public var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
@@ -469,7 +469,7 @@ extension Raftpb.Message {
     @inlinable public init(raw: UnsafePointer<Raftpb__Message>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(153)
+      martlet_message_at(155)
     }
 
     @inlinable public var type: Raftpb.MessageType { Raftpb.MessageType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
@@ -594,7 +594,7 @@ extension Raftpb.HardState {
     @inlinable public init(raw: UnsafePointer<Raftpb__HardState>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(152)
+      martlet_message_at(154)
     }
 
     @inlinable public var term: UInt64 { raw.pointee.term }
@@ -672,7 +672,7 @@ extension Raftpb.ConfState {
     @inlinable public init(raw: UnsafePointer<Raftpb__ConfState>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(150)
+      martlet_message_at(152)
     }
 
     @inlinable public var voters: UnsafeBufferPointer<UInt64> {
@@ -767,7 +767,7 @@ extension Raftpb.ConfChange {
     @inlinable public init(raw: UnsafePointer<Raftpb__ConfChange>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(147)
+      martlet_message_at(149)
     }
 
     @inlinable public var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
@@ -837,7 +837,7 @@ extension Raftpb.ConfChangeSingle {
     @inlinable public init(raw: UnsafePointer<Raftpb__ConfChangeSingle>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(148)
+      martlet_message_at(150)
     }
 
     @inlinable public var type: Raftpb.ConfChangeType { Raftpb.ConfChangeType(rawValue: Int32(bitPattern: raw.pointee.type.rawValue)) }
@@ -902,7 +902,7 @@ extension Raftpb.ConfChangeV2 {
     @inlinable public init(raw: UnsafePointer<Raftpb__ConfChangeV2>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(149)
+      martlet_message_at(151)
     }
 
     @inlinable public var transition: Raftpb.ConfChangeTransition { Raftpb.ConfChangeTransition(rawValue: Int32(bitPattern: raw.pointee.transition.rawValue)) }

@@ -47,7 +47,7 @@ extension Etcdserverpb.RequestHeader {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RequestHeader>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(92)
+      martlet_message_at(94)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -112,6 +112,8 @@ extension Etcdserverpb {
     public var downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil
     /// Not of etcd: this number and the message are Martlet's own.
     public var leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest? = nil
+    /// Beside an alarm CORRUPT: why it is raised. It changes nothing.
+    public var corruption: Etcdserverpb.CorruptionReport? = nil
 
     /// A message with the given fields, and the rest at their defaults.
     public init(
@@ -147,7 +149,8 @@ extension Etcdserverpb {
       clusterMemberAttrSet: Membershippb.ClusterMemberAttrSetRequest? = nil,
       downgradeInfoSet: Membershippb.DowngradeInfoSetRequest? = nil,
       downgradeVersionTest: Etcdserverpb.DowngradeVersionTestRequest? = nil,
-      leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest? = nil
+      leaseUpkeep: Etcdserverpb.LeaseUpkeepRequest? = nil,
+      corruption: Etcdserverpb.CorruptionReport? = nil
     ) {
       self.header = header
       self.id = id
@@ -182,6 +185,7 @@ extension Etcdserverpb {
       self.downgradeInfoSet = downgradeInfoSet
       self.downgradeVersionTest = downgradeVersionTest
       self.leaseUpkeep = leaseUpkeep
+      self.corruption = corruption
     }
 
     public init() {}
@@ -208,7 +212,7 @@ extension Etcdserverpb.InternalRaftRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__InternalRaftRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(58)
+      martlet_message_at(59)
     }
 
     @inlinable public var header: Etcdserverpb.RequestHeader.View? {
@@ -373,6 +377,12 @@ extension Etcdserverpb.InternalRaftRequest {
       guard let pointer = raw.pointee.lease_upkeep else { return nil }
       return Etcdserverpb.LeaseUpkeepRequest.View(raw: pointer)
     }
+
+    /// Beside an alarm CORRUPT: why it is raised. It changes nothing.
+    @inlinable public var corruption: Etcdserverpb.CorruptionReport.View? {
+      guard let pointer = raw.pointee.corruption else { return nil }
+      return Etcdserverpb.CorruptionReport.View(raw: pointer)
+    }
   }
 }
 
@@ -411,6 +421,7 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     downgradeInfoSet = view.downgradeInfoSet.map { Membershippb.DowngradeInfoSetRequest($0) }
     downgradeVersionTest = view.downgradeVersionTest.map { Etcdserverpb.DowngradeVersionTestRequest($0) }
     leaseUpkeep = view.leaseUpkeep.map { Etcdserverpb.LeaseUpkeepRequest($0) }
+    corruption = view.corruption.map { Etcdserverpb.CorruptionReport($0) }
   }
 
   package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__InternalRaftRequest> {
@@ -448,6 +459,170 @@ extension Etcdserverpb.InternalRaftRequest: WireMessage {
     if let downgradeInfoSet { raw.pointee.downgrade_info_set = downgradeInfoSet.build(in: arena) }
     if let downgradeVersionTest { raw.pointee.downgrade_version_test = downgradeVersionTest.build(in: arena) }
     if let leaseUpkeep { raw.pointee.lease_upkeep = leaseUpkeep.build(in: arena) }
+    if let corruption { raw.pointee.corruption = corruption.build(in: arena) }
+    return raw
+  }
+}
+
+extension Etcdserverpb {
+  /// What members had at one place where they should have had the same.
+  public struct CorruptionReport: Proto.Message {
+    /// An applied index, of the rolling hashes of what entries did; or 0.
+    public var index: UInt64 = 0
+    /// Otherwise a revision, of HashKV, and the compaction before it.
+    public var revision: Int64 = 0
+    public var compactRevision: Int64 = 0
+    /// Whether a majority agrees; otherwise the leader was believed, or nobody.
+    public var isByMajority: Bool = false
+    public var hashes: [Etcdserverpb.MemberHash] = []
+
+    /// A message with the given fields, and the rest at their defaults.
+    public init(
+      index: UInt64 = 0,
+      revision: Int64 = 0,
+      compactRevision: Int64 = 0,
+      isByMajority: Bool = false,
+      hashes: [Etcdserverpb.MemberHash] = []
+    ) {
+      self.index = index
+      self.revision = revision
+      self.compactRevision = compactRevision
+      self.isByMajority = isByMajority
+      self.hashes = hashes
+    }
+
+    public init() {}
+
+    public init(decoding bytes: UnsafeRawBufferPointer) throws(DecodeError) {
+      self = try Scratch.decode(bytes)
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+      Scratch.encode(self, into: &writer)
+    }
+
+    public var encodedSize: Int { Scratch.encodedSize(of: self) }
+
+    public static var messageName: String { "etcdserverpb.CorruptionReport" }
+  }
+}
+
+extension Etcdserverpb.CorruptionReport {
+  /// A decoded `etcdserverpb.CorruptionReport` in its arena, valid until the arena's next reset.
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__CorruptionReport>
+
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__CorruptionReport>) { self.raw = raw }
+
+    @inlinable public static var table: UnsafePointer<martlet_message> {
+      martlet_message_at(44)
+    }
+
+    /// An applied index, of the rolling hashes of what entries did; or 0.
+    @inlinable public var index: UInt64 { raw.pointee.index }
+
+    /// Otherwise a revision, of HashKV, and the compaction before it.
+    @inlinable public var revision: Int64 { raw.pointee.revision }
+
+    @inlinable public var compactRevision: Int64 { raw.pointee.compact_revision }
+
+    /// Whether a majority agrees; otherwise the leader was believed, or nobody.
+    @inlinable public var isByMajority: Bool { raw.pointee.is_by_majority != 0 }
+
+    @inlinable public var hashes: RepeatedView<Etcdserverpb.MemberHash.View> {
+      RepeatedView(base: UnsafeRawPointer(raw.pointee.hashes), count: raw.pointee.n_hashes)
+    }
+  }
+}
+
+extension Etcdserverpb.CorruptionReport: WireMessage {
+  package init(_ view: View) {
+    index = view.index
+    revision = view.revision
+    compactRevision = view.compactRevision
+    isByMajority = view.isByMajority
+    hashes = view.hashes.map { Etcdserverpb.MemberHash($0) }
+  }
+
+  package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__CorruptionReport> {
+    let raw = arena.make(View.self)
+    raw.pointee.index = index
+    raw.pointee.revision = revision
+    raw.pointee.compact_revision = compactRevision
+    raw.pointee.is_by_majority = isByMajority ? 1 : 0
+    raw.pointee.n_hashes = hashes.count
+    raw.pointee.hashes = arena.copy(hashes)
+    return raw
+  }
+}
+
+extension Etcdserverpb {
+  /// What one member had.
+  public struct MemberHash: Proto.Message {
+    public var memberID: UInt64 = 0
+    public var hash: UInt64 = 0
+    /// The member cannot read its own data; there is no hash.
+    public var isUnreadable: Bool = false
+
+    /// A message with the given fields, and the rest at their defaults.
+    public init(
+      memberID: UInt64 = 0,
+      hash: UInt64 = 0,
+      isUnreadable: Bool = false
+    ) {
+      self.memberID = memberID
+      self.hash = hash
+      self.isUnreadable = isUnreadable
+    }
+
+    public init() {}
+
+    public init(decoding bytes: UnsafeRawBufferPointer) throws(DecodeError) {
+      self = try Scratch.decode(bytes)
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+      Scratch.encode(self, into: &writer)
+    }
+
+    public var encodedSize: Int { Scratch.encodedSize(of: self) }
+
+    public static var messageName: String { "etcdserverpb.MemberHash" }
+  }
+}
+
+extension Etcdserverpb.MemberHash {
+  /// A decoded `etcdserverpb.MemberHash` in its arena, valid until the arena's next reset.
+  public struct View: MessageView {
+    public let raw: UnsafePointer<Etcdserverpb__MemberHash>
+
+    @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberHash>) { self.raw = raw }
+
+    @inlinable public static var table: UnsafePointer<martlet_message> {
+      martlet_message_at(78)
+    }
+
+    @inlinable public var memberID: UInt64 { raw.pointee.member_id }
+
+    @inlinable public var hash: UInt64 { raw.pointee.hash }
+
+    /// The member cannot read its own data; there is no hash.
+    @inlinable public var isUnreadable: Bool { raw.pointee.is_unreadable != 0 }
+  }
+}
+
+extension Etcdserverpb.MemberHash: WireMessage {
+  package init(_ view: View) {
+    memberID = view.memberID
+    hash = view.hash
+    isUnreadable = view.isUnreadable
+  }
+
+  package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Etcdserverpb__MemberHash> {
+    let raw = arena.make(View.self)
+    raw.pointee.member_id = memberID
+    raw.pointee.hash = hash
+    raw.pointee.is_unreadable = isUnreadable ? 1 : 0
     return raw
   }
 }
@@ -498,7 +673,7 @@ extension Etcdserverpb.LeaseUpkeepRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseUpkeepRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(73)
+      martlet_message_at(74)
     }
 
     /// What the leader had applied when it looked. A lease granted later, under an ID that became free
@@ -562,7 +737,7 @@ extension Etcdserverpb.EmptyResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__EmptyResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(52)
+      martlet_message_at(53)
     }
   }
 }
@@ -618,7 +793,7 @@ extension Etcdserverpb.InternalAuthenticateRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__InternalAuthenticateRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(57)
+      martlet_message_at(58)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }

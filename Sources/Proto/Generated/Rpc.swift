@@ -77,7 +77,7 @@ extension Etcdserverpb.ResponseHeader {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__ResponseHeader>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(94)
+      martlet_message_at(96)
     }
 
     @inlinable public var clusterID: UInt64 { raw.pointee.cluster_id }
@@ -242,7 +242,7 @@ extension Etcdserverpb.RangeRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(89)
+      martlet_message_at(91)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -363,7 +363,7 @@ extension Etcdserverpb.RangeResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(90)
+      martlet_message_at(92)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -457,7 +457,7 @@ extension Etcdserverpb.PutRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__PutRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(87)
+      martlet_message_at(89)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -539,7 +539,7 @@ extension Etcdserverpb.PutResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__PutResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(88)
+      martlet_message_at(90)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -610,7 +610,7 @@ extension Etcdserverpb.DeleteRangeRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DeleteRangeRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(46)
+      martlet_message_at(47)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -680,7 +680,7 @@ extension Etcdserverpb.DeleteRangeResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DeleteRangeResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(47)
+      martlet_message_at(48)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -759,7 +759,7 @@ extension Etcdserverpb.RequestOp {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RequestOp>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(93)
+      martlet_message_at(95)
     }
 
     /// The fields of oneof `request`.
@@ -860,7 +860,7 @@ extension Etcdserverpb.ResponseOp {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__ResponseOp>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(95)
+      martlet_message_at(97)
     }
 
     /// The fields of oneof `response`.
@@ -1153,7 +1153,7 @@ extension Etcdserverpb.TxnRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__TxnRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(100)
+      martlet_message_at(102)
     }
 
     @inlinable public var compare: RepeatedView<Etcdserverpb.Compare.View> {
@@ -1232,7 +1232,7 @@ extension Etcdserverpb.TxnResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__TxnResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(101)
+      martlet_message_at(103)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -1415,7 +1415,7 @@ extension Etcdserverpb.HashRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(55)
+      martlet_message_at(56)
     }
   }
 }
@@ -1465,7 +1465,7 @@ extension Etcdserverpb.HashKVRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashKVRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(53)
+      martlet_message_at(54)
     }
 
     @inlinable public var revision: Int64 { raw.pointee.revision }
@@ -1531,7 +1531,7 @@ extension Etcdserverpb.HashKVResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashKVResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(54)
+      martlet_message_at(55)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -1606,7 +1606,7 @@ extension Etcdserverpb.HashResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__HashResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(56)
+      martlet_message_at(57)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -1659,7 +1659,7 @@ extension Etcdserverpb.SnapshotRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__SnapshotRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(96)
+      martlet_message_at(98)
     }
   }
 }
@@ -1720,7 +1720,7 @@ extension Etcdserverpb.SnapshotResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__SnapshotResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(97)
+      martlet_message_at(99)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -1800,7 +1800,7 @@ extension Etcdserverpb.WatchRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(105)
+      martlet_message_at(107)
     }
 
     /// The fields of oneof `request_union`.
@@ -1933,7 +1933,7 @@ extension Etcdserverpb.WatchCreateRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchCreateRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(103)
+      martlet_message_at(105)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -2024,7 +2024,7 @@ extension Etcdserverpb.WatchCancelRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchCancelRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(102)
+      martlet_message_at(104)
     }
 
     @inlinable public var watchID: Int64 { raw.pointee.watch_id }
@@ -2070,7 +2070,7 @@ extension Etcdserverpb.WatchProgressRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchProgressRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(104)
+      martlet_message_at(106)
     }
   }
 }
@@ -2143,7 +2143,7 @@ extension Etcdserverpb.WatchResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__WatchResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(106)
+      martlet_message_at(108)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2239,7 +2239,7 @@ extension Etcdserverpb.LeaseGrantRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(62)
+      martlet_message_at(63)
     }
 
     /// Wanted time to live, in seconds.
@@ -2309,7 +2309,7 @@ extension Etcdserverpb.LeaseGrantResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseGrantResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(63)
+      martlet_message_at(64)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2379,7 +2379,7 @@ extension Etcdserverpb.LeaseRevokeRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(68)
+      martlet_message_at(69)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2434,7 +2434,7 @@ extension Etcdserverpb.LeaseRevokeResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseRevokeResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(69)
+      martlet_message_at(70)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2496,7 +2496,7 @@ extension Etcdserverpb.LeaseCheckpoint {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpoint>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(59)
+      martlet_message_at(60)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2556,7 +2556,7 @@ extension Etcdserverpb.LeaseCheckpointRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(60)
+      martlet_message_at(61)
     }
 
     @inlinable public var checkpoints: RepeatedView<Etcdserverpb.LeaseCheckpoint.View> {
@@ -2614,7 +2614,7 @@ extension Etcdserverpb.LeaseCheckpointResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseCheckpointResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(61)
+      martlet_message_at(62)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2672,7 +2672,7 @@ extension Etcdserverpb.LeaseKeepAliveRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(64)
+      martlet_message_at(65)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2733,7 +2733,7 @@ extension Etcdserverpb.LeaseKeepAliveResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseKeepAliveResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(65)
+      martlet_message_at(66)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2803,7 +2803,7 @@ extension Etcdserverpb.LeaseTimeToLiveRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(71)
+      martlet_message_at(72)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -2877,7 +2877,7 @@ extension Etcdserverpb.LeaseTimeToLiveResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseTimeToLiveResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(72)
+      martlet_message_at(73)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -2947,7 +2947,7 @@ extension Etcdserverpb.LeaseLeasesRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(66)
+      martlet_message_at(67)
     }
   }
 }
@@ -2997,7 +2997,7 @@ extension Etcdserverpb.LeaseStatus {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseStatus>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(70)
+      martlet_message_at(71)
     }
 
     @inlinable public var id: Int64 { raw.pointee.id }
@@ -3055,7 +3055,7 @@ extension Etcdserverpb.LeaseLeasesResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__LeaseLeasesResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(67)
+      martlet_message_at(68)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3133,7 +3133,7 @@ extension Etcdserverpb.Member {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__Member>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(74)
+      martlet_message_at(75)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -3214,7 +3214,7 @@ extension Etcdserverpb.MemberAddRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberAddRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(75)
+      martlet_message_at(76)
     }
 
     @inlinable public var peerURLs: RepeatedBytesView {
@@ -3282,7 +3282,7 @@ extension Etcdserverpb.MemberAddResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberAddResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(76)
+      martlet_message_at(77)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3354,7 +3354,7 @@ extension Etcdserverpb.MemberRemoveRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberRemoveRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(81)
+      martlet_message_at(83)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -3412,7 +3412,7 @@ extension Etcdserverpb.MemberRemoveResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberRemoveResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(82)
+      martlet_message_at(84)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3480,7 +3480,7 @@ extension Etcdserverpb.MemberUpdateRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberUpdateRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(83)
+      martlet_message_at(85)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -3545,7 +3545,7 @@ extension Etcdserverpb.MemberUpdateResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberUpdateResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(84)
+      martlet_message_at(86)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3611,7 +3611,7 @@ extension Etcdserverpb.MemberListRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberListRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(77)
+      martlet_message_at(79)
     }
 
     /// Agree with the leader first.
@@ -3670,7 +3670,7 @@ extension Etcdserverpb.MemberListResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberListResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(78)
+      martlet_message_at(80)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3735,7 +3735,7 @@ extension Etcdserverpb.MemberPromoteRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberPromoteRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(79)
+      martlet_message_at(81)
     }
 
     @inlinable public var id: UInt64 { raw.pointee.id }
@@ -3793,7 +3793,7 @@ extension Etcdserverpb.MemberPromoteResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MemberPromoteResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(80)
+      martlet_message_at(82)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3849,7 +3849,7 @@ extension Etcdserverpb.DefragmentRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DefragmentRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(44)
+      martlet_message_at(45)
     }
   }
 }
@@ -3899,7 +3899,7 @@ extension Etcdserverpb.DefragmentResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DefragmentResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(45)
+      martlet_message_at(46)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -3957,7 +3957,7 @@ extension Etcdserverpb.MoveLeaderRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MoveLeaderRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(85)
+      martlet_message_at(87)
     }
 
     @inlinable public var targetID: UInt64 { raw.pointee.targetid }
@@ -4012,7 +4012,7 @@ extension Etcdserverpb.MoveLeaderResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__MoveLeaderResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(86)
+      martlet_message_at(88)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -4322,7 +4322,7 @@ extension Etcdserverpb.DowngradeRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(49)
+      martlet_message_at(50)
     }
 
     @inlinable public var action: Etcdserverpb.DowngradeRequest.DowngradeAction { Etcdserverpb.DowngradeRequest.DowngradeAction(rawValue: Int32(bitPattern: raw.pointee.action.rawValue)) }
@@ -4384,7 +4384,7 @@ extension Etcdserverpb.DowngradeResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(50)
+      martlet_message_at(51)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -4446,7 +4446,7 @@ extension Etcdserverpb.DowngradeVersionTestRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeVersionTestRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(51)
+      martlet_message_at(52)
     }
 
     @inlinable public var ver: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.ver.data, count: raw.pointee.ver.len) }
@@ -4492,7 +4492,7 @@ extension Etcdserverpb.StatusRequest {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__StatusRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(98)
+      martlet_message_at(100)
     }
   }
 }
@@ -4582,7 +4582,7 @@ extension Etcdserverpb.StatusResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__StatusResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(99)
+      martlet_message_at(101)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -4701,7 +4701,7 @@ extension Etcdserverpb.DowngradeInfo {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__DowngradeInfo>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(48)
+      martlet_message_at(49)
     }
 
     @inlinable public var enabled: Bool { raw.pointee.enabled != 0 }
@@ -6759,7 +6759,7 @@ extension Etcdserverpb.RangeStreamResponse {
     @inlinable public init(raw: UnsafePointer<Etcdserverpb__RangeStreamResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(91)
+      martlet_message_at(93)
     }
 
     @inlinable public var rangeResponse: Etcdserverpb.RangeResponse.View? {

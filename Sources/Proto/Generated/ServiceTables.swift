@@ -25,14 +25,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Check", path: "/grpc.health.v1.Health/Check",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckRequest
-        response: MessageDescriptor(at: 108),  // grpc.health.v1.HealthCheckResponse
+        request: MessageDescriptor(at: 109),  // grpc.health.v1.HealthCheckRequest
+        response: MessageDescriptor(at: 110),  // grpc.health.v1.HealthCheckResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "Watch", path: "/grpc.health.v1.Health/Watch",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 107),  // grpc.health.v1.HealthCheckRequest
-        response: MessageDescriptor(at: 108),  // grpc.health.v1.HealthCheckResponse
+        request: MessageDescriptor(at: 109),  // grpc.health.v1.HealthCheckRequest
+        response: MessageDescriptor(at: 110),  // grpc.health.v1.HealthCheckResponse
         jsonRoutes: []),
     ])
 
@@ -43,8 +43,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "ServerReflectionInfo", path: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 114),  // grpc.reflection.v1.ServerReflectionRequest
-        response: MessageDescriptor(at: 115),  // grpc.reflection.v1.ServerReflectionResponse
+        request: MessageDescriptor(at: 116),  // grpc.reflection.v1.ServerReflectionRequest
+        response: MessageDescriptor(at: 117),  // grpc.reflection.v1.ServerReflectionResponse
         jsonRoutes: []),
     ])
 
@@ -55,8 +55,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "ServerReflectionInfo", path: "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 122),  // grpc.reflection.v1alpha.ServerReflectionRequest
-        response: MessageDescriptor(at: 123),  // grpc.reflection.v1alpha.ServerReflectionResponse
+        request: MessageDescriptor(at: 124),  // grpc.reflection.v1alpha.ServerReflectionRequest
+        response: MessageDescriptor(at: 125),  // grpc.reflection.v1alpha.ServerReflectionResponse
         jsonRoutes: []),
     ])
 
@@ -67,32 +67,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Range", path: "/etcdserverpb.KV/Range",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 89),  // etcdserverpb.RangeRequest
-        response: MessageDescriptor(at: 90),  // etcdserverpb.RangeResponse
+        request: MessageDescriptor(at: 91),  // etcdserverpb.RangeRequest
+        response: MessageDescriptor(at: 92),  // etcdserverpb.RangeResponse
         jsonRoutes: ["/v3/kv/range"]),
       MethodDescriptor(
         name: "RangeStream", path: "/etcdserverpb.KV/RangeStream",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 89),  // etcdserverpb.RangeRequest
-        response: MessageDescriptor(at: 91),  // etcdserverpb.RangeStreamResponse
+        request: MessageDescriptor(at: 91),  // etcdserverpb.RangeRequest
+        response: MessageDescriptor(at: 93),  // etcdserverpb.RangeStreamResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "Put", path: "/etcdserverpb.KV/Put",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 87),  // etcdserverpb.PutRequest
-        response: MessageDescriptor(at: 88),  // etcdserverpb.PutResponse
+        request: MessageDescriptor(at: 89),  // etcdserverpb.PutRequest
+        response: MessageDescriptor(at: 90),  // etcdserverpb.PutResponse
         jsonRoutes: ["/v3/kv/put"]),
       MethodDescriptor(
         name: "DeleteRange", path: "/etcdserverpb.KV/DeleteRange",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 46),  // etcdserverpb.DeleteRangeRequest
-        response: MessageDescriptor(at: 47),  // etcdserverpb.DeleteRangeResponse
+        request: MessageDescriptor(at: 47),  // etcdserverpb.DeleteRangeRequest
+        response: MessageDescriptor(at: 48),  // etcdserverpb.DeleteRangeResponse
         jsonRoutes: ["/v3/kv/deleterange"]),
       MethodDescriptor(
         name: "Txn", path: "/etcdserverpb.KV/Txn",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 100),  // etcdserverpb.TxnRequest
-        response: MessageDescriptor(at: 101),  // etcdserverpb.TxnResponse
+        request: MessageDescriptor(at: 102),  // etcdserverpb.TxnRequest
+        response: MessageDescriptor(at: 103),  // etcdserverpb.TxnResponse
         jsonRoutes: ["/v3/kv/txn"]),
       MethodDescriptor(
         name: "Compact", path: "/etcdserverpb.KV/Compact",
@@ -109,8 +109,8 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Watch", path: "/etcdserverpb.Watch/Watch",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 105),  // etcdserverpb.WatchRequest
-        response: MessageDescriptor(at: 106),  // etcdserverpb.WatchResponse
+        request: MessageDescriptor(at: 107),  // etcdserverpb.WatchRequest
+        response: MessageDescriptor(at: 108),  // etcdserverpb.WatchResponse
         jsonRoutes: ["/v3/watch"]),
     ])
 
@@ -121,32 +121,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "LeaseGrant", path: "/etcdserverpb.Lease/LeaseGrant",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 62),  // etcdserverpb.LeaseGrantRequest
-        response: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantResponse
+        request: MessageDescriptor(at: 63),  // etcdserverpb.LeaseGrantRequest
+        response: MessageDescriptor(at: 64),  // etcdserverpb.LeaseGrantResponse
         jsonRoutes: ["/v3/lease/grant"]),
       MethodDescriptor(
         name: "LeaseRevoke", path: "/etcdserverpb.Lease/LeaseRevoke",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 68),  // etcdserverpb.LeaseRevokeRequest
-        response: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeResponse
+        request: MessageDescriptor(at: 69),  // etcdserverpb.LeaseRevokeRequest
+        response: MessageDescriptor(at: 70),  // etcdserverpb.LeaseRevokeResponse
         jsonRoutes: ["/v3/lease/revoke", "/v3/kv/lease/revoke"]),
       MethodDescriptor(
         name: "LeaseKeepAlive", path: "/etcdserverpb.Lease/LeaseKeepAlive",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 64),  // etcdserverpb.LeaseKeepAliveRequest
-        response: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveResponse
+        request: MessageDescriptor(at: 65),  // etcdserverpb.LeaseKeepAliveRequest
+        response: MessageDescriptor(at: 66),  // etcdserverpb.LeaseKeepAliveResponse
         jsonRoutes: ["/v3/lease/keepalive"]),
       MethodDescriptor(
         name: "LeaseTimeToLive", path: "/etcdserverpb.Lease/LeaseTimeToLive",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 71),  // etcdserverpb.LeaseTimeToLiveRequest
-        response: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveResponse
+        request: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveRequest
+        response: MessageDescriptor(at: 73),  // etcdserverpb.LeaseTimeToLiveResponse
         jsonRoutes: ["/v3/lease/timetolive", "/v3/kv/lease/timetolive"]),
       MethodDescriptor(
         name: "LeaseLeases", path: "/etcdserverpb.Lease/LeaseLeases",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 66),  // etcdserverpb.LeaseLeasesRequest
-        response: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesResponse
+        request: MessageDescriptor(at: 67),  // etcdserverpb.LeaseLeasesRequest
+        response: MessageDescriptor(at: 68),  // etcdserverpb.LeaseLeasesResponse
         jsonRoutes: ["/v3/lease/leases", "/v3/kv/lease/leases"]),
     ])
 
@@ -157,32 +157,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "MemberAdd", path: "/etcdserverpb.Cluster/MemberAdd",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 75),  // etcdserverpb.MemberAddRequest
-        response: MessageDescriptor(at: 76),  // etcdserverpb.MemberAddResponse
+        request: MessageDescriptor(at: 76),  // etcdserverpb.MemberAddRequest
+        response: MessageDescriptor(at: 77),  // etcdserverpb.MemberAddResponse
         jsonRoutes: ["/v3/cluster/member/add"]),
       MethodDescriptor(
         name: "MemberRemove", path: "/etcdserverpb.Cluster/MemberRemove",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 81),  // etcdserverpb.MemberRemoveRequest
-        response: MessageDescriptor(at: 82),  // etcdserverpb.MemberRemoveResponse
+        request: MessageDescriptor(at: 83),  // etcdserverpb.MemberRemoveRequest
+        response: MessageDescriptor(at: 84),  // etcdserverpb.MemberRemoveResponse
         jsonRoutes: ["/v3/cluster/member/remove"]),
       MethodDescriptor(
         name: "MemberUpdate", path: "/etcdserverpb.Cluster/MemberUpdate",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 83),  // etcdserverpb.MemberUpdateRequest
-        response: MessageDescriptor(at: 84),  // etcdserverpb.MemberUpdateResponse
+        request: MessageDescriptor(at: 85),  // etcdserverpb.MemberUpdateRequest
+        response: MessageDescriptor(at: 86),  // etcdserverpb.MemberUpdateResponse
         jsonRoutes: ["/v3/cluster/member/update"]),
       MethodDescriptor(
         name: "MemberList", path: "/etcdserverpb.Cluster/MemberList",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 77),  // etcdserverpb.MemberListRequest
-        response: MessageDescriptor(at: 78),  // etcdserverpb.MemberListResponse
+        request: MessageDescriptor(at: 79),  // etcdserverpb.MemberListRequest
+        response: MessageDescriptor(at: 80),  // etcdserverpb.MemberListResponse
         jsonRoutes: ["/v3/cluster/member/list"]),
       MethodDescriptor(
         name: "MemberPromote", path: "/etcdserverpb.Cluster/MemberPromote",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 79),  // etcdserverpb.MemberPromoteRequest
-        response: MessageDescriptor(at: 80),  // etcdserverpb.MemberPromoteResponse
+        request: MessageDescriptor(at: 81),  // etcdserverpb.MemberPromoteRequest
+        response: MessageDescriptor(at: 82),  // etcdserverpb.MemberPromoteResponse
         jsonRoutes: ["/v3/cluster/member/promote"]),
     ])
 
@@ -199,44 +199,44 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Status", path: "/etcdserverpb.Maintenance/Status",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 98),  // etcdserverpb.StatusRequest
-        response: MessageDescriptor(at: 99),  // etcdserverpb.StatusResponse
+        request: MessageDescriptor(at: 100),  // etcdserverpb.StatusRequest
+        response: MessageDescriptor(at: 101),  // etcdserverpb.StatusResponse
         jsonRoutes: ["/v3/maintenance/status"]),
       MethodDescriptor(
         name: "Defragment", path: "/etcdserverpb.Maintenance/Defragment",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 44),  // etcdserverpb.DefragmentRequest
-        response: MessageDescriptor(at: 45),  // etcdserverpb.DefragmentResponse
+        request: MessageDescriptor(at: 45),  // etcdserverpb.DefragmentRequest
+        response: MessageDescriptor(at: 46),  // etcdserverpb.DefragmentResponse
         jsonRoutes: ["/v3/maintenance/defragment"]),
       MethodDescriptor(
         name: "Hash", path: "/etcdserverpb.Maintenance/Hash",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 55),  // etcdserverpb.HashRequest
-        response: MessageDescriptor(at: 56),  // etcdserverpb.HashResponse
+        request: MessageDescriptor(at: 56),  // etcdserverpb.HashRequest
+        response: MessageDescriptor(at: 57),  // etcdserverpb.HashResponse
         jsonRoutes: ["/v3/maintenance/hash"]),
       MethodDescriptor(
         name: "HashKV", path: "/etcdserverpb.Maintenance/HashKV",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 53),  // etcdserverpb.HashKVRequest
-        response: MessageDescriptor(at: 54),  // etcdserverpb.HashKVResponse
+        request: MessageDescriptor(at: 54),  // etcdserverpb.HashKVRequest
+        response: MessageDescriptor(at: 55),  // etcdserverpb.HashKVResponse
         jsonRoutes: ["/v3/maintenance/hashkv"]),
       MethodDescriptor(
         name: "Snapshot", path: "/etcdserverpb.Maintenance/Snapshot",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 96),  // etcdserverpb.SnapshotRequest
-        response: MessageDescriptor(at: 97),  // etcdserverpb.SnapshotResponse
+        request: MessageDescriptor(at: 98),  // etcdserverpb.SnapshotRequest
+        response: MessageDescriptor(at: 99),  // etcdserverpb.SnapshotResponse
         jsonRoutes: ["/v3/maintenance/snapshot"]),
       MethodDescriptor(
         name: "MoveLeader", path: "/etcdserverpb.Maintenance/MoveLeader",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 85),  // etcdserverpb.MoveLeaderRequest
-        response: MessageDescriptor(at: 86),  // etcdserverpb.MoveLeaderResponse
+        request: MessageDescriptor(at: 87),  // etcdserverpb.MoveLeaderRequest
+        response: MessageDescriptor(at: 88),  // etcdserverpb.MoveLeaderResponse
         jsonRoutes: ["/v3/maintenance/transfer-leadership"]),
       MethodDescriptor(
         name: "Downgrade", path: "/etcdserverpb.Maintenance/Downgrade",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 49),  // etcdserverpb.DowngradeRequest
-        response: MessageDescriptor(at: 50),  // etcdserverpb.DowngradeResponse
+        request: MessageDescriptor(at: 50),  // etcdserverpb.DowngradeRequest
+        response: MessageDescriptor(at: 51),  // etcdserverpb.DowngradeResponse
         jsonRoutes: ["/v3/maintenance/downgrade"]),
     ])
 
@@ -358,44 +358,50 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "RaftStream", path: "/martletpb.Peer/RaftStream",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 136),  // martletpb.RaftBatch
-        response: MessageDescriptor(at: 135),  // martletpb.PeerGreeting
+        request: MessageDescriptor(at: 138),  // martletpb.RaftBatch
+        response: MessageDescriptor(at: 137),  // martletpb.PeerGreeting
         jsonRoutes: []),
       MethodDescriptor(
         name: "SnapshotStream", path: "/martletpb.Peer/SnapshotStream",
         isClientStreaming: true, isServerStreaming: true,
-        request: MessageDescriptor(at: 137),  // martletpb.SnapshotChunk
-        response: MessageDescriptor(at: 138),  // martletpb.SnapshotProgress
+        request: MessageDescriptor(at: 139),  // martletpb.SnapshotChunk
+        response: MessageDescriptor(at: 140),  // martletpb.SnapshotProgress
         jsonRoutes: []),
       MethodDescriptor(
         name: "LeaseRenew", path: "/martletpb.Peer/LeaseRenew",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 132),  // martletpb.LeaseRenewRequest
-        response: MessageDescriptor(at: 133),  // martletpb.LeaseRenewResponse
+        request: MessageDescriptor(at: 134),  // martletpb.LeaseRenewRequest
+        response: MessageDescriptor(at: 135),  // martletpb.LeaseRenewResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "LeaseTimeToLive", path: "/martletpb.Peer/LeaseTimeToLive",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 71),  // etcdserverpb.LeaseTimeToLiveRequest
-        response: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveResponse
+        request: MessageDescriptor(at: 72),  // etcdserverpb.LeaseTimeToLiveRequest
+        response: MessageDescriptor(at: 73),  // etcdserverpb.LeaseTimeToLiveResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "MemberPromote", path: "/martletpb.Peer/MemberPromote",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 79),  // etcdserverpb.MemberPromoteRequest
-        response: MessageDescriptor(at: 80),  // etcdserverpb.MemberPromoteResponse
+        request: MessageDescriptor(at: 81),  // etcdserverpb.MemberPromoteRequest
+        response: MessageDescriptor(at: 82),  // etcdserverpb.MemberPromoteResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "ClusterState", path: "/martletpb.Peer/ClusterState",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 128),  // martletpb.ClusterStateRequest
-        response: MessageDescriptor(at: 129),  // martletpb.ClusterStateResponse
+        request: MessageDescriptor(at: 130),  // martletpb.ClusterStateRequest
+        response: MessageDescriptor(at: 131),  // martletpb.ClusterStateResponse
         jsonRoutes: []),
       MethodDescriptor(
         name: "HashAtIndex", path: "/martletpb.Peer/HashAtIndex",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 130),  // martletpb.HashAtIndexRequest
-        response: MessageDescriptor(at: 131),  // martletpb.HashAtIndexResponse
+        request: MessageDescriptor(at: 132),  // martletpb.HashAtIndexRequest
+        response: MessageDescriptor(at: 133),  // martletpb.HashAtIndexResponse
+        jsonRoutes: []),
+      MethodDescriptor(
+        name: "HashKV", path: "/martletpb.Peer/HashKV",
+        isClientStreaming: false, isServerStreaming: false,
+        request: MessageDescriptor(at: 54),  // etcdserverpb.HashKVRequest
+        response: MessageDescriptor(at: 55),  // etcdserverpb.HashKVResponse
         jsonRoutes: []),
     ])
 
@@ -406,32 +412,32 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Campaign", path: "/v3electionpb.Election/Campaign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 156),  // v3electionpb.CampaignRequest
-        response: MessageDescriptor(at: 157),  // v3electionpb.CampaignResponse
+        request: MessageDescriptor(at: 158),  // v3electionpb.CampaignRequest
+        response: MessageDescriptor(at: 159),  // v3electionpb.CampaignResponse
         jsonRoutes: ["/v3/election/campaign"]),
       MethodDescriptor(
         name: "Proclaim", path: "/v3electionpb.Election/Proclaim",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 161),  // v3electionpb.ProclaimRequest
-        response: MessageDescriptor(at: 162),  // v3electionpb.ProclaimResponse
+        request: MessageDescriptor(at: 163),  // v3electionpb.ProclaimRequest
+        response: MessageDescriptor(at: 164),  // v3electionpb.ProclaimResponse
         jsonRoutes: ["/v3/election/proclaim"]),
       MethodDescriptor(
         name: "Leader", path: "/v3electionpb.Election/Leader",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 159),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 160),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 161),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 162),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/leader"]),
       MethodDescriptor(
         name: "Observe", path: "/v3electionpb.Election/Observe",
         isClientStreaming: false, isServerStreaming: true,
-        request: MessageDescriptor(at: 159),  // v3electionpb.LeaderRequest
-        response: MessageDescriptor(at: 160),  // v3electionpb.LeaderResponse
+        request: MessageDescriptor(at: 161),  // v3electionpb.LeaderRequest
+        response: MessageDescriptor(at: 162),  // v3electionpb.LeaderResponse
         jsonRoutes: ["/v3/election/observe"]),
       MethodDescriptor(
         name: "Resign", path: "/v3electionpb.Election/Resign",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 163),  // v3electionpb.ResignRequest
-        response: MessageDescriptor(at: 164),  // v3electionpb.ResignResponse
+        request: MessageDescriptor(at: 165),  // v3electionpb.ResignRequest
+        response: MessageDescriptor(at: 166),  // v3electionpb.ResignResponse
         jsonRoutes: ["/v3/election/resign"]),
     ])
 
@@ -442,14 +448,14 @@ extension ServiceDescriptor {
       MethodDescriptor(
         name: "Lock", path: "/v3lockpb.Lock/Lock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 165),  // v3lockpb.LockRequest
-        response: MessageDescriptor(at: 166),  // v3lockpb.LockResponse
+        request: MessageDescriptor(at: 167),  // v3lockpb.LockRequest
+        response: MessageDescriptor(at: 168),  // v3lockpb.LockResponse
         jsonRoutes: ["/v3/lock/lock"]),
       MethodDescriptor(
         name: "Unlock", path: "/v3lockpb.Lock/Unlock",
         isClientStreaming: false, isServerStreaming: false,
-        request: MessageDescriptor(at: 167),  // v3lockpb.UnlockRequest
-        response: MessageDescriptor(at: 168),  // v3lockpb.UnlockResponse
+        request: MessageDescriptor(at: 169),  // v3lockpb.UnlockRequest
+        response: MessageDescriptor(at: 170),  // v3lockpb.UnlockResponse
         jsonRoutes: ["/v3/lock/unlock"]),
     ])
 }

@@ -48,7 +48,7 @@ extension V3electionpb.CampaignRequest {
     @inlinable public init(raw: UnsafePointer<V3electionpb__CampaignRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(156)
+      martlet_message_at(158)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -116,7 +116,7 @@ extension V3electionpb.CampaignResponse {
     @inlinable public init(raw: UnsafePointer<V3electionpb__CampaignResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(157)
+      martlet_message_at(159)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -191,7 +191,7 @@ extension V3electionpb.LeaderKey {
     @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderKey>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(158)
+      martlet_message_at(160)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -259,7 +259,7 @@ extension V3electionpb.LeaderRequest {
     @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(159)
+      martlet_message_at(161)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -317,7 +317,7 @@ extension V3electionpb.LeaderResponse {
     @inlinable public init(raw: UnsafePointer<V3electionpb__LeaderResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(160)
+      martlet_message_at(162)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -382,7 +382,7 @@ extension V3electionpb.ResignRequest {
     @inlinable public init(raw: UnsafePointer<V3electionpb__ResignRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(163)
+      martlet_message_at(165)
     }
 
     @inlinable public var leader: V3electionpb.LeaderKey.View? {
@@ -440,7 +440,7 @@ extension V3electionpb.ResignResponse {
     @inlinable public init(raw: UnsafePointer<V3electionpb__ResignResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(164)
+      martlet_message_at(166)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -501,7 +501,7 @@ extension V3electionpb.ProclaimRequest {
     @inlinable public init(raw: UnsafePointer<V3electionpb__ProclaimRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(161)
+      martlet_message_at(163)
     }
 
     @inlinable public var leader: V3electionpb.LeaderKey.View? {
@@ -563,7 +563,7 @@ extension V3electionpb.ProclaimResponse {
     @inlinable public init(raw: UnsafePointer<V3electionpb__ProclaimResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(162)
+      martlet_message_at(164)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {

@@ -44,7 +44,7 @@ extension V3lockpb.LockRequest {
     @inlinable public init(raw: UnsafePointer<V3lockpb__LockRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(165)
+      martlet_message_at(167)
     }
 
     @inlinable public var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.name.data, count: raw.pointee.name.len) }
@@ -108,7 +108,7 @@ extension V3lockpb.LockResponse {
     @inlinable public init(raw: UnsafePointer<V3lockpb__LockResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(166)
+      martlet_message_at(168)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {
@@ -171,7 +171,7 @@ extension V3lockpb.UnlockRequest {
     @inlinable public init(raw: UnsafePointer<V3lockpb__UnlockRequest>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(167)
+      martlet_message_at(169)
     }
 
     @inlinable public var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.key.data, count: raw.pointee.key.len) }
@@ -226,7 +226,7 @@ extension V3lockpb.UnlockResponse {
     @inlinable public init(raw: UnsafePointer<V3lockpb__UnlockResponse>) { self.raw = raw }
 
     @inlinable public static var table: UnsafePointer<martlet_message> {
-      martlet_message_at(168)
+      martlet_message_at(170)
     }
 
     @inlinable public var header: Etcdserverpb.ResponseHeader.View? {

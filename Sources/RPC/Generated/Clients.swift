@@ -527,6 +527,14 @@ package struct PeerClient: Sendable {
   ) async throws(RPCError) -> Martletpb.HashAtIndexResponse {
     try await client.unary(Self.hashAtIndexPath, request, options: options)
   }
+
+  private static let hashKVPath = MethodPath("/martletpb.Peer/HashKV")
+
+  package func hashKV(
+    _ request: Etcdserverpb.HashKVRequest, options: CallOptions = CallOptions()
+  ) async throws(RPCError) -> Etcdserverpb.HashKVResponse {
+    try await client.unary(Self.hashKVPath, request, options: options)
+  }
 }
 
 /// Calls `v3electionpb.Election`.

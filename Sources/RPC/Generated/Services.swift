@@ -946,6 +946,8 @@ package protocol PeerService: AnyObject {
   func clusterState(_ request: IncomingMessage<Martletpb.ClusterStateRequest.View>, _ call: ServerCall)
   /// `HashAtIndex` was called.
   func hashAtIndex(_ request: IncomingMessage<Martletpb.HashAtIndexRequest.View>, _ call: ServerCall)
+  /// `HashKV` was called.
+  func hashKV(_ request: IncomingMessage<Etcdserverpb.HashKVRequest.View>, _ call: ServerCall)
   /// A call is over before it was answered; its id is stale when this returns.
   func callCancelled(_ call: ServerCall)
 }
@@ -976,6 +978,9 @@ extension PeerService {
   package func hashAtIndex(_ request: IncomingMessage<Martletpb.HashAtIndexRequest.View>, _ call: ServerCall) {
     call.finish(.unimplemented("unknown method HashAtIndex for service martletpb.Peer"))
   }
+  package func hashKV(_ request: IncomingMessage<Etcdserverpb.HashKVRequest.View>, _ call: ServerCall) {
+    call.finish(.unimplemented("unknown method HashKV for service martletpb.Peer"))
+  }
   package func callCancelled(_ call: ServerCall) {}
 }
 
@@ -995,6 +1000,7 @@ package struct PeerDispatcher: ServiceDispatcher {
     MethodInfo(path: "/martletpb.Peer/MemberPromote", requestStreaming: false, responseStreaming: false),
     MethodInfo(path: "/martletpb.Peer/ClusterState", requestStreaming: false, responseStreaming: false),
     MethodInfo(path: "/martletpb.Peer/HashAtIndex", requestStreaming: false, responseStreaming: false),
+    MethodInfo(path: "/martletpb.Peer/HashKV", requestStreaming: false, responseStreaming: false),
   ]
 
   package func start(_ method: Int, _ call: ServerCall) {
@@ -1043,6 +1049,9 @@ package struct PeerDispatcher: ServiceDispatcher {
       case 6:
         let view = try Martletpb.HashAtIndexRequest.View(decoding: message, in: arena)
         service.hashAtIndex(IncomingMessage(view: view, bytes: message), call)
+      case 7:
+        let view = try Etcdserverpb.HashKVRequest.View(decoding: message, in: arena)
+        service.hashKV(IncomingMessage(view: view, bytes: message), call)
       default: preconditionFailure("no method \(method)")
       }
     } catch {

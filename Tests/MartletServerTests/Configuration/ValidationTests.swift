@@ -119,6 +119,7 @@ struct ValidationTests {
       ),
       (["--raft-read-timeout=0s"], "--raft-read-timeout must be more than 0"),
       (["--corrupt-check-time=-1s"], "must not be negative"),
+      (["--compact-hash-check-time=0s"], "must be more than 0"),
       (["--enable-log-rotation"], "requires a single file path"),
       (["--log-outputs=/a,/b", "--enable-log-rotation"], "requires a single file path"),
       (["--log-rotation-config-json={"], "not valid JSON"),

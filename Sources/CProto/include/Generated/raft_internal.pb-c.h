@@ -19,6 +19,8 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Etcdserverpb__RequestHeader Etcdserverpb__RequestHeader;
 typedef struct Etcdserverpb__InternalRaftRequest Etcdserverpb__InternalRaftRequest;
+typedef struct Etcdserverpb__CorruptionReport Etcdserverpb__CorruptionReport;
+typedef struct Etcdserverpb__MemberHash Etcdserverpb__MemberHash;
 typedef struct Etcdserverpb__LeaseUpkeepRequest Etcdserverpb__LeaseUpkeepRequest;
 typedef struct Etcdserverpb__EmptyResponse Etcdserverpb__EmptyResponse;
 typedef struct Etcdserverpb__InternalAuthenticateRequest Etcdserverpb__InternalAuthenticateRequest;
@@ -77,10 +79,38 @@ struct  Etcdserverpb__InternalRaftRequest
   Membershippb__DowngradeInfoSetRequest *downgrade_info_set;
   Etcdserverpb__DowngradeVersionTestRequest *downgrade_version_test;
   Etcdserverpb__LeaseUpkeepRequest *lease_upkeep;
+  Etcdserverpb__CorruptionReport *corruption;
 };
 #define ETCDSERVERPB__INTERNAL_RAFT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__internal_raft_request__descriptor) \
-    , NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    , NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+
+struct  Etcdserverpb__CorruptionReport
+{
+  ProtobufCMessage base;
+  uint64_t index;
+  int64_t revision;
+  int64_t compact_revision;
+  protobuf_c_boolean is_by_majority;
+  size_t n_hashes;
+  Etcdserverpb__MemberHash **hashes;
+};
+#define ETCDSERVERPB__CORRUPTION_REPORT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__corruption_report__descriptor) \
+    , 0, 0, 0, 0, 0,NULL }
+
+
+struct  Etcdserverpb__MemberHash
+{
+  ProtobufCMessage base;
+  uint64_t member_id;
+  uint64_t hash;
+  protobuf_c_boolean is_unreadable;
+};
+#define ETCDSERVERPB__MEMBER_HASH__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__member_hash__descriptor) \
+    , 0, 0, 0 }
 
 
 struct  Etcdserverpb__LeaseUpkeepRequest
@@ -124,6 +154,12 @@ void   etcdserverpb__request_header__init
 /* Etcdserverpb__InternalRaftRequest methods */
 void   etcdserverpb__internal_raft_request__init
                      (Etcdserverpb__InternalRaftRequest         *message);
+/* Etcdserverpb__CorruptionReport methods */
+void   etcdserverpb__corruption_report__init
+                     (Etcdserverpb__CorruptionReport         *message);
+/* Etcdserverpb__MemberHash methods */
+void   etcdserverpb__member_hash__init
+                     (Etcdserverpb__MemberHash         *message);
 /* Etcdserverpb__LeaseUpkeepRequest methods */
 void   etcdserverpb__lease_upkeep_request__init
                      (Etcdserverpb__LeaseUpkeepRequest         *message);
@@ -140,6 +176,12 @@ typedef void (*Etcdserverpb__RequestHeader_Closure)
                   void *closure_data);
 typedef void (*Etcdserverpb__InternalRaftRequest_Closure)
                  (const Etcdserverpb__InternalRaftRequest *message,
+                  void *closure_data);
+typedef void (*Etcdserverpb__CorruptionReport_Closure)
+                 (const Etcdserverpb__CorruptionReport *message,
+                  void *closure_data);
+typedef void (*Etcdserverpb__MemberHash_Closure)
+                 (const Etcdserverpb__MemberHash *message,
                   void *closure_data);
 typedef void (*Etcdserverpb__LeaseUpkeepRequest_Closure)
                  (const Etcdserverpb__LeaseUpkeepRequest *message,
@@ -158,6 +200,8 @@ typedef void (*Etcdserverpb__InternalAuthenticateRequest_Closure)
 
 extern const ProtobufCMessageDescriptor etcdserverpb__request_header__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__internal_raft_request__descriptor;
+extern const ProtobufCMessageDescriptor etcdserverpb__corruption_report__descriptor;
+extern const ProtobufCMessageDescriptor etcdserverpb__member_hash__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__lease_upkeep_request__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__empty_response__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__internal_authenticate_request__descriptor;
