@@ -108,7 +108,7 @@ let package = Package(
       exclude: ["FORMAT.md"],
       swiftSettings: strict
     ),
-    .target(name: "Storage", dependencies: ["Base", "CLMDB"], swiftSettings: strict),
+    .target(name: "Storage", dependencies: ["Base", "CLMDB", "CSupport"], swiftSettings: strict),
     .target(
       name: "Raft",
       dependencies: ["Base", .product(name: "DequeModule", package: "swift-collections")],

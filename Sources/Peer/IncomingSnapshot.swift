@@ -23,7 +23,7 @@ final class IncomingSnapshot: @unchecked Sendable {
   private let call: CallID
   private let ended: () -> Void
   private var items: AsyncStream<Item>.Continuation?
-  private var totalBytes: UInt64 = 0
+  private var bytesMax: UInt64 = 0
   private var takenBytes: UInt64 = 0
   /// Parts that were taken and not answered.
   private var unanswered = 0
@@ -57,7 +57,7 @@ final class IncomingSnapshot: @unchecked Sendable {
     if items == nil { try begin(chunk) }
     let data = chunk.data
     guard chunk.offset == takenBytes, data.count <= configuration.snapshotChunkBytes,
-      UInt64(data.count) <= totalBytes - takenBytes
+      UInt64(data.count) <= bytesMax - takenBytes
     else { throw RPCStatus(.invalidArgument, "the part does not follow the one before it") }
     takenBytes += UInt64(data.count)
     traffic?.receivedBytes.add(data.count, ordering: .relaxed)
@@ -66,9 +66,6 @@ final class IncomingSnapshot: @unchecked Sendable {
       items?.yield(.part([UInt8](data)))
     }
     guard !chunk.sha256.isEmpty else { return }
-    guard takenBytes == totalBytes else {
-      throw RPCStatus(.invalidArgument, "the last part comes too early")
-    }
     isWhole = true
     items?.yield(.end(sha256: [UInt8](chunk.sha256)))
     items?.finish()
@@ -84,8 +81,8 @@ final class IncomingSnapshot: @unchecked Sendable {
     } catch {
       throw RPCStatus(.invalidArgument, error.description)
     }
-    totalBytes = chunk.totalBytes
-    guard let receiver = handlers.makeSnapshotReceiver(message, totalBytes) else {
+    bytesMax = chunk.bytesMax
+    guard let receiver = handlers.makeSnapshotReceiver(message, bytesMax) else {
       throw RPCStatus(.unavailable, "this member takes no snapshot now")
     }
     let (stream, items) = AsyncStream.makeStream(of: Item.self)

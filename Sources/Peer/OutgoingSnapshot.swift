@@ -9,8 +9,8 @@ import Synchronization
 package enum SnapshotSendError: Error, CustomStringConvertible {
   case unknownPeer(MemberID)
   case refused(String)
-  /// The parts are not as many bytes as was said.
-  case wrongLength(UInt64, expected: UInt64)
+  /// The parts are more bytes than was said.
+  case tooLong(UInt64, max: UInt64)
   /// The peer has taken nothing for too long.
   case stalled
 
@@ -18,8 +18,8 @@ package enum SnapshotSendError: Error, CustomStringConvertible {
     switch self {
     case .unknownPeer(let id): "no peer \(id) is known"
     case .refused(let text): text
-    case .wrongLength(let length, let expected):
-      "the snapshot has \(length) bytes and not \(expected)"
+    case .tooLong(let length, let max):
+      "the snapshot has \(length) bytes, more than the \(max) announced"
     case .stalled: "the peer does not go on with the snapshot"
     }
   }
@@ -27,21 +27,21 @@ package enum SnapshotSendError: Error, CustomStringConvertible {
 
 extension PeerTransport {
   /// Sends a snapshot to `message.to`: `message` is Raft's, as `PeerHandlers.snapshotWanted` got
-  /// it; `next` returns the parts of `totalBytes` in order, none longer than `bytesMax`, nil at the
-  /// end, and `sha256` is asked then. Returns when the peer has verified it. No more than a few parts
-  /// are in memory.
+  /// it; `next` returns the parts in order, none longer than it is told and all together at most
+  /// `bytesMax` bytes, nil at the end, and `sha256` is asked then. Returns when the peer has verified
+  /// it. No more than a few parts are in memory.
   ///
   /// Throws `SnapshotSendError`, or what `next` throws.
   package func sendSnapshot(
     _ message: Raft.Message,
-    totalBytes: UInt64,
+    bytesMax: UInt64,
     next: @escaping @Sendable (_ bytesMax: Int) async throws -> [UInt8]?,
     sha256: @escaping @Sendable () -> [UInt8]
   ) async throws {
     guard let node = node(message.to) else { throw SnapshotSendError.unknownPeer(message.to) }
     let source = OutgoingSnapshot(
       message,
-      totalBytes: totalBytes,
+      bytesMax: bytesMax,
       configuration: configuration,
       traffic: node.traffic,
       next: next,
@@ -77,7 +77,7 @@ private final class OutgoingSnapshot: Sendable {
   typealias Call = StreamingCall<Martletpb.SnapshotChunk, Martletpb.SnapshotProgress>
 
   private let message: Raft.Message
-  private let totalBytes: UInt64
+  private let bytesMax: UInt64
   private let configuration: PeerConfiguration
   private let traffic: PeerTraffic
   private let next: @Sendable (Int) async throws -> [UInt8]?
@@ -95,14 +95,14 @@ private final class OutgoingSnapshot: Sendable {
 
   init(
     _ message: Raft.Message,
-    totalBytes: UInt64,
+    bytesMax: UInt64,
     configuration: PeerConfiguration,
     traffic: PeerTraffic,
     next: @escaping @Sendable (Int) async throws -> [UInt8]?,
     sha256: @escaping @Sendable () -> [UInt8]
   ) {
     self.message = message
-    self.totalBytes = totalBytes
+    self.bytesMax = bytesMax
     self.configuration = configuration
     self.traffic = traffic
     self.next = next
@@ -152,16 +152,15 @@ private final class OutgoingSnapshot: Sendable {
     chunk.offset = state.withLock { $0.readBytes }
     if chunk.offset == 0 {
       chunk.head = RaftEncoder.snapshotHead(message)
-      chunk.totalBytes = totalBytes
+      chunk.bytesMax = bytesMax
     }
     do {
       if let data = try await next(configuration.snapshotChunkBytes), !data.isEmpty {
+        let end = chunk.offset + UInt64(data.count)
+        guard end <= bytesMax else { throw SnapshotSendError.tooLong(end, max: bytesMax) }
         traffic.sentBytes.add(data.count, ordering: .relaxed)
         chunk.data = data
       } else {
-        guard chunk.offset == totalBytes else {
-          throw SnapshotSendError.wrongLength(chunk.offset, expected: totalBytes)
-        }
         chunk.sha256 = sha256()
       }
     } catch {

@@ -21,9 +21,10 @@ package struct PeerHandlers: Sendable {
   /// Whoever takes it sends it by `PeerTransport.sendSnapshot` and tells Raft how it went.
   package var snapshotWanted: @Sendable (_ message: Raft.Message) -> Void
 
-  /// A peer begins to send a snapshot, which `message` describes. Returns nil to refuse it.
+  /// A peer begins to send a snapshot, which `message` describes, of at most so many bytes. Returns nil
+  /// to refuse it.
   package var makeSnapshotReceiver:
-    @Sendable (_ message: Raft.Message, _ totalBytes: UInt64) -> (any SnapshotReceiver)?
+    @Sendable (_ message: Raft.Message, _ bytesMax: UInt64) -> (any SnapshotReceiver)?
 
   /// Whether the member was removed from the cluster: it is refused.
   package var isRemoved: @Sendable (MemberID) -> Bool
@@ -80,7 +81,7 @@ package struct PeerRequests: Sendable {
 /// What takes one snapshot as it comes. Its functions are called one after the other; what they
 /// throw ends the stream, and its text reaches the sender.
 package protocol SnapshotReceiver: AnyObject, Sendable {
-  /// The next part; parts come in order and without gaps.
+  /// The next part; parts come in order, without gaps, and as the sender made them.
   func receive(_ data: [UInt8]) async throws
 
   /// All parts were received. Verifies them, and hands the message to Raft; returns when the sender

@@ -1,12 +1,10 @@
 package import Base
-import Lease
 import MVCC
-import Membership
 package import Raft
 package import Storage
 
-/// A snapshot of a leader's store that came in a file, read and found sound (P5): ready to take the
-/// place of everything this member has.
+/// A leader's store that came record by record and was found sound (P5): ready to take the place of
+/// everything this member has. `SnapshotBuilder` makes it.
 package final class ReceivedSnapshot: Sendable {
   /// Where the file lies. Installing consumes it.
   package let path: String
@@ -18,6 +16,8 @@ package final class ReceivedSnapshot: Sendable {
   /// Why a snapshot is not taken.
   package enum Flaw: Error, CustomStringConvertible {
     case storage(StorageError)
+    /// Metadata after revisions.
+    case disordered
     /// It has no record of what it is.
     case noMark
     /// A record beside the key-value data does not read back.
@@ -29,6 +29,7 @@ package final class ReceivedSnapshot: Sendable {
     package var description: String {
       switch self {
       case .storage(let error): "\(error)"
+      case .disordered: "the snapshot's records are out of order"
       case .noMark: "the snapshot does not say how far it goes"
       case .unreadable(let reason): "the snapshot does not read back: \(reason)"
       case .otherCluster(let id): "the snapshot is of another cluster, \(id)"
@@ -39,63 +40,11 @@ package final class ReceivedSnapshot: Sendable {
     }
   }
 
-  /// Reads all of `base`, which is open on the file at `path` and holds `metadata` of the cluster
-  /// `clusterID`, and notes in it that it is going to be installed. Any thread; takes long. The
-  /// caller closes `base` then.
-  package init(
-    reading base: any RevisionStorage,
-    at path: String,
-    announced metadata: SnapshotMetadata,
-    clusterID: ClusterID
-  ) throws(Flaw) {
+  init(at path: String, mark: LogMark, content: StoreContent, tables: ReplicatedTables) {
     self.path = path
-    mark = try Self.checkedMark(base, metadata, clusterID)
-    let leases = LeaseRegistry()
-    do throws(StorageError) {
-      let storage = TieredStorage(over: base)
-      try leases.restore(from: storage)
-      content = try StoreContent(reading: base, leases: leases)
-    } catch {
-      throw .storage(error)
-    }
-    guard let members = try Self.stored(base)?.members else { throw .noMark }
-    do {
-      tables = try ReplicatedTables(reading: base, members: members, leases: leases)
-    } catch {
-      throw .unreadable("\(error)")
-    }
-    do throws(StorageError) {
-      try base.commit(RevisionBatch(metadata: [(StoredMetadata.installKey, mark.encoded())]))
-    } catch {
-      throw .storage(error)
-    }
-  }
-
-  private static func checkedMark(
-    _ base: any RevisionStorage,
-    _ metadata: SnapshotMetadata,
-    _ clusterID: ClusterID
-  ) throws(Flaw) -> LogMark {
-    guard let stored = try stored(base) else { throw .noMark }
-    guard stored.members.clusterID == clusterID else {
-      throw .otherCluster(stored.members.clusterID)
-    }
-    let mark = stored.applied
-    guard mark.index == metadata.index, mark.term == metadata.term else {
-      throw .otherMark(index: mark.index, term: mark.term)
-    }
-    guard mark.confState == metadata.confState else { throw .otherMembership }
-    return mark
-  }
-
-  private static func stored(_ base: any RevisionStorage) throws(Flaw) -> StoredMetadata? {
-    do {
-      return try StoredMetadata { try base.metadata($0) }
-    } catch let error as StorageError {
-      throw .storage(error)
-    } catch {
-      throw .unreadable("\(error)")
-    }
+    self.mark = mark
+    self.content = content
+    self.tables = tables
   }
 }
 

@@ -18,12 +18,14 @@ final class LMDBEnvironment: @unchecked Sendable {
   private let mapStart: UnsafeMutableRawPointer
   private let pageBytes: Int
 
-  /// Opens or makes the environment at `path`; one that is read-only must be there.
+  /// Opens or makes the environment at `path`; one that is read-only must be there. Without
+  /// `syncsCommits` a crash may leave anything.
   init(
     path: String,
     mapBytes: Int,
     readersMax: Int,
-    isReadOnly: Bool = false
+    isReadOnly: Bool = false,
+    syncsCommits: Bool = true
   ) throws(StorageError) {
     let isNew = try LMDBHeader.check(path: path)
     if isReadOnly {
@@ -36,7 +38,7 @@ final class LMDBEnvironment: @unchecked Sendable {
       path: path,
       mapBytes: mapBytes,
       readersMax: readersMax,
-      moreFlags: isReadOnly ? MDB_RDONLY | MDB_NOLOCK : 0
+      moreFlags: (isReadOnly ? MDB_RDONLY | MDB_NOLOCK : 0) | (syncsCommits ? 0 : MDB_NOSYNC)
     )
     do throws(StorageError) {
       database = try Self.openDatabase(opened.handle, path: path, isReadOnly: isReadOnly)
@@ -212,20 +214,30 @@ extension LMDBEnvironment {
     advise(Int32(MADV_DONTNEED))
   }
 
+  /// Of the file.
+  var descriptor: Int32 {
+    var descriptor: Int32 = -1
+    mdb_env_get_fd(handle, &descriptor)
+    return descriptor
+  }
+
   /// File size, and the bytes of pages that hold data.
   func sizes() -> (onDisk: Int, inUse: Int) {
     var status = stat()
-    var descriptor: Int32 = -1
-    mdb_env_get_fd(handle, &descriptor)
     let onDisk = fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
     var statistics = MDB_stat()
     mdb_env_stat(handle, &statistics)
+    return (onDisk, max(0, min(bytes(of: statistics), onDisk)))
+  }
+
+  /// The bytes of the pages that hold the data of which `statistics` tell.
+  func bytes(of statistics: MDB_stat) -> Int {
     let metaPages = 2
     // The counts come from a header that nobody has checked: they must not trap.
     let pages =
       metaPages &+ statistics.ms_branch_pages &+ statistics.ms_leaf_pages
       &+ statistics.ms_overflow_pages
-    return (onDisk, max(0, min(pages &* pageBytes, onDisk)))
+    return pages &* pageBytes
   }
 }
 

@@ -6,7 +6,8 @@ import Synchronization
 /// The `RevisionStorage` of production: one LMDB file.
 ///
 /// Commits sync twice (pages, then the header), so a crash leaves the state before or after, never
-/// between. Locks are taken in this order: `maintenance`, `replacing`, `writing`, `slots`, `current`.
+/// between. Locks are taken in this order: `maintenance`, `replacing`, `writing`, `slots`,
+/// `exports`, `current`.
 package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   /// The steps of maintenance at which a test can end the process.
   package enum Step: CaseIterable, Sendable {
@@ -25,6 +26,10 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     /// Opens an existing file without changing it or anything beside it, and without locking it: for a
     /// copy that nobody writes to. Every change fails.
     package var isReadOnly = false
+    /// Makes each commit durable. Otherwise a crash may leave anything: for a file that nobody trusts
+    /// before all of it is written and synced. What commits write goes to the disk in steps then, and
+    /// they wait for it when they are far ahead (`WriteBehind`).
+    package var syncsCommits = true
     /// Called at each step of a defragmentation or an install.
     package var atStep: (@Sendable (Step) -> Void)?
 
@@ -62,6 +67,8 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
     var mapBytes: Int
     /// The file was replaced, and its name may not be durable yet.
     var nameIsUnsynced = false
+    /// Without `Options.syncsCommits`.
+    var writeBehind = WriteBehind()
   }
 
   /// Where the file lies.
@@ -79,6 +86,8 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
   let prepared = Mutex<PreparedCopy?>(nil)
   let writing: Mutex<Writing>
   let slots = Mutex<[LMDBReadSlot]>([])
+  /// Exports that have not ended.
+  let exports = Mutex<[LMDBExport]>([])
   let current: Mutex<Current>
   private let isClosed = Atomic<Bool>(false)
   private let onDisk = Atomic<Int>(0)
@@ -99,7 +108,8 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
         path: path,
         mapBytes: options.mapBytes,
         readersMax: options.readersMax,
-        isReadOnly: options.isReadOnly
+        isReadOnly: options.isReadOnly,
+        syncsCommits: options.syncsCommits
       )
     } catch {
       if owner >= 0 { Glibc.close(owner) }
@@ -235,6 +245,9 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
         switch status {
         case 0:
           publishSizes(environment)
+          if !options.syncsCommits {
+            writing.writeBehind.advance(environment.descriptor, through: bytesOnDisk)
+          }
           writing.deletedSinceCopy?.append(contentsOf: batch.deletions)
           return
         case MDB_MAP_FULL:
@@ -276,6 +289,7 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
         generation.add(1, ordering: .releasing)
       }
       retireReaders()
+      cancelExports()
       while old.uses.load(ordering: .acquiring) != 0 { usleep(100) }
       writing.environment = nil
     }
@@ -283,7 +297,8 @@ package final class LMDBStorage: RevisionStorage, @unchecked Sendable {
       let environment = try LMDBEnvironment(
         path: path,
         mapBytes: writing.mapBytes,
-        readersMax: options.readersMax
+        readersMax: options.readersMax,
+        syncsCommits: options.syncsCommits
       )
       writing.environment = environment
       current.withLock { $0 = .open(environment) }

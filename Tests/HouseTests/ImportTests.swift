@@ -17,7 +17,7 @@ import Testing
       "Base", "Proto", "HTTP2", "Sockets", "CZlib", "NIOCore", "NIOPosix", "NIOHTTP1",
     ],
     "Log": ["Base", "CSupport"],
-    "Storage": ["Base", "CLMDB"],
+    "Storage": ["Base", "CLMDB", "CSupport"],
     "Raft": ["Base", "DequeModule"],
     "MVCC": ["Base", "Proto", "Storage", "CSupport"],
     "Membership": ["Base", "Crypto"],

@@ -203,12 +203,12 @@ static const ProtobufCFieldDescriptor martletpb__snapshot_chunk__field_descripto
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "total_bytes",
+    "bytes_max",
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
-    offsetof(Martletpb__SnapshotChunk, total_bytes),
+    offsetof(Martletpb__SnapshotChunk, bytes_max),
     NULL,
     NULL,
     0,             /* flags */
@@ -252,11 +252,11 @@ static const ProtobufCFieldDescriptor martletpb__snapshot_chunk__field_descripto
   },
 };
 static const unsigned martletpb__snapshot_chunk__field_indices_by_name[] = {
+  1,   /* field[1] = bytes_max */
   3,   /* field[3] = data */
   0,   /* field[0] = head */
   2,   /* field[2] = offset */
   4,   /* field[4] = sha256 */
-  1,   /* field[1] = total_bytes */
 };
 static const ProtobufCIntRange martletpb__snapshot_chunk__number_ranges[1 + 1] =
 {

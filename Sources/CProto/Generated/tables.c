@@ -858,7 +858,7 @@ static const uint8_t lookup_138[] = {0, 1};
 
 static const martlet_field fields_139[] = {  // martletpb.SnapshotChunk
   {1, MARTLET_MESSAGE, 0, 0, &martlet_messages[155], "head"},
-  {2, MARTLET_UINT64, 0, 0, NULL, "totalBytes"},
+  {2, MARTLET_UINT64, 0, 0, NULL, "bytesMax"},
   {3, MARTLET_UINT64, 0, 0, NULL, "offset"},
   {4, MARTLET_BYTES, 0, 0, NULL, "data"},
   {5, MARTLET_BYTES, 0, 0, NULL, "sha256"},

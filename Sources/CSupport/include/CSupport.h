@@ -24,6 +24,14 @@ uint32_t martlet_crc32c_portable(uint32_t seed, const void *data, size_t length)
 /// `data`, or `length` if there is none.
 size_t martlet_find_word(const void *data, size_t length, uint32_t word);
 
+/// Has the system begin to write what is dirty of `length` bytes of a file from `offset` on, and
+/// waits for nothing. Returns -1 and sets errno as sync_file_range(2) does.
+int martlet_begin_writing(int descriptor, int64_t offset, int64_t length);
+
+/// The same, and waits for the disk. It makes nothing durable by itself: only fdatasync(2) does, which
+/// finds less to do then.
+int martlet_await_writing(int descriptor, int64_t offset, int64_t length);
+
 #ifdef __cplusplus
 }
 #endif

@@ -38,8 +38,7 @@ final class SnapshotExchange: Sendable {
   func start(_ opened: OpenedMember, _ peers: PeerTransport) {
     let mailbox = mailbox
     let sender = SnapshotSender(
-      storage: opened.storage,
-      directory: opened.directory.databasePath,
+      storage: opened.base,
       logger: logger,
       flush: {
         await withCheckedContinuation { continuation in
@@ -50,7 +49,7 @@ final class SnapshotExchange: Sendable {
       transmit: { message, snapshot in
         try await peers.sendSnapshot(
           message,
-          totalBytes: UInt64(snapshot.totalBytes),
+          bytesMax: UInt64(snapshot.bytesMax),
           next: { try snapshot.next(bytesMax: $0) },
           sha256: { snapshot.sha256 }
         )
@@ -70,8 +69,8 @@ final class SnapshotExchange: Sendable {
   }
 
   /// A peer begins to send one.
-  func makeReceiver(_ message: Raft.Message, _ totalBytes: UInt64) -> (any SnapshotReceiver)? {
-    intake.makeReceiver(message, totalBytes: totalBytes)
+  func makeReceiver(_ message: Raft.Message, _ bytesMax: UInt64) -> (any SnapshotReceiver)? {
+    intake.makeReceiver(message, bytesMax: bytesMax)
   }
 
   /// Gives up what is being sent.

@@ -1,5 +1,4 @@
 package import Base
-import Crypto
 import Glibc
 package import Logging
 package import Peer
@@ -8,8 +7,8 @@ package import Replica
 package import Storage
 import Synchronization
 
-/// Takes the snapshots that the leader sends, one at a time: into a file, which is checked and read
-/// before Raft hears of it (P5).
+/// Takes the snapshots that the leader sends, one at a time, and builds a store of them as they come:
+/// checked record by record, and whole before Raft hears of it (P5).
 package final class SnapshotIntake: Sendable {
   /// Hands a snapshot to the replica; answers whether it is going to be installed.
   package typealias Offer =
@@ -20,13 +19,11 @@ package final class SnapshotIntake: Sendable {
   let clusterID: ClusterID
   let logger: Logger
   let offer: Offer
-  /// Where files are written and read: neither an event loop nor a pool of tasks may wait for disks.
+  /// Where stores are built: neither an event loop nor a pool of tasks may wait for disks.
   private let mailbox = Mailbox<@Sendable () -> Void>()
   private let thread: WorkerThread
   private let isBusy = Atomic<Bool>(false)
 
-  /// How the files are named.
-  static let namePrefix = "incoming-"
   /// What must stay free on the disk when a snapshot was written.
   private static let freeBytesMin = 64 << 20
 
@@ -48,23 +45,25 @@ package final class SnapshotIntake: Sendable {
     }
   }
 
-  /// Receives what `message` announces; nil while another is received, or when it does not fit the
-  /// disk.
-  package func makeReceiver(_ message: Raft.Message, totalBytes: UInt64) -> (any SnapshotReceiver)?
-  {
-    guard let metadata = message.snapshot, let bytes = Int(exactly: totalBytes), bytes > 0 else {
+  /// Receives what `message` announces; nil while another is received, or when so many bytes do not
+  /// fit the disk.
+  package func makeReceiver(_ message: Raft.Message, bytesMax: UInt64) -> (any SnapshotReceiver)? {
+    guard let metadata = message.snapshot, let bytes = Int(exactly: bytesMax), bytes > 0 else {
       return nil
     }
     guard hasRoom(for: bytes) else {
-      logger.error("the leader's snapshot does not fit the disk", metadata: ["bytes": "\(bytes)"])
+      logger.error(
+        "the leader's snapshot does not fit the disk",
+        metadata: ["bytesMax": "\(bytes)"]
+      )
       return nil
     }
     guard !isBusy.exchange(true, ordering: .acquiringAndReleasing) else { return nil }
     logger.info(
       "receiving a snapshot",
-      metadata: ["index": "\(metadata.index)", "term": "\(metadata.term)", "bytes": "\(bytes)"]
+      metadata: ["index": "\(metadata.index)", "term": "\(metadata.term)", "bytesMax": "\(bytes)"]
     )
-    return IncomingSnapshotFile(self, message, metadata, totalBytes: bytes)
+    return IncomingStore(self, message, metadata, bytesMax: bytes)
   }
 
   private func hasRoom(for bytes: Int) -> Bool {
@@ -108,35 +107,40 @@ package final class SnapshotIntake: Sendable {
 }
 
 /// One snapshot as it comes.
-private final class IncomingSnapshotFile: SnapshotReceiver, @unchecked Sendable {
+private final class IncomingStore: SnapshotReceiver, @unchecked Sendable {
   // Used on the intake's thread only, apart from what does not change.
   private let intake: SnapshotIntake
   private let message: Raft.Message
   private let metadata: SnapshotMetadata
-  private let totalBytes: Int
+  private let bytesMax: Int
   private let path: String
   private let start = MonotonicTime.now
-  private var descriptor: Int32 = -1
-  private var written = 0
-  private var digest = SHA256()
+  private var file: LMDBStorage?
+  private var builder: SnapshotBuilder?
+  private var parser = RecordParser()
+  private var receivedBytes = 0
+  private var digest = SnapshotDigest()
   private let hasEnded = Atomic<Bool>(false)
+
+  /// By how much the file may be larger than what came: pages that are not full.
+  private static let fileSlackBytes = 16 << 20
 
   init(
     _ intake: SnapshotIntake,
     _ message: Raft.Message,
     _ metadata: SnapshotMetadata,
-    totalBytes: Int
+    bytesMax: Int
   ) {
     self.intake = intake
     self.message = message
     self.metadata = metadata
-    self.totalBytes = totalBytes
-    path = "\(intake.directory)/\(SnapshotIntake.namePrefix)\(UInt64.random(in: 0 ... .max))"
+    self.bytesMax = bytesMax
+    path = "\(intake.directory)/\(SnapshotFiles.incomingPrefix)\(UInt64.random(in: 0 ... .max))"
   }
 
   func receive(_ data: [UInt8]) async throws {
     do {
-      try await intake.onThread { try self.write(data) }
+      try await intake.onThread { try self.take(data) }
     } catch {
       abandon()
       throw error
@@ -145,7 +149,7 @@ private final class IncomingSnapshotFile: SnapshotReceiver, @unchecked Sendable 
 
   func finish(sha256: [UInt8]) async throws {
     do {
-      let snapshot = try await intake.onThread { try self.verify(sha256) }
+      let snapshot = try await intake.onThread { try self.complete(sha256) }
       let isTaken = await intake.offer(snapshot, message)
       log(isTaken: isTaken)
       if isTaken {
@@ -185,52 +189,55 @@ private final class IncomingSnapshotFile: SnapshotReceiver, @unchecked Sendable 
     intake.logger.info(
       isTaken ? "a snapshot was received and verified" : "a snapshot came that is not needed",
       metadata: [
-        "index": "\(metadata.index)", "bytes": "\(totalBytes)", "seconds": "\(seconds)",
-        "megabytesPerSecond": "\(Double(totalBytes) / max(seconds, 1e-3) / 1e6)",
+        "index": "\(metadata.index)", "bytes": "\(receivedBytes)", "seconds": "\(seconds)",
+        "megabytesPerSecond": "\(Double(receivedBytes) / max(seconds, 1e-3) / 1e6)",
       ]
     )
   }
 
   private func closeFile() {
-    if descriptor >= 0 { close(descriptor) }
-    descriptor = -1
+    builder = nil
+    file?.close()
+    file = nil
   }
 
-  private func write(_ data: [UInt8]) throws {
-    if descriptor < 0 {
-      descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-      guard descriptor >= 0 else { throw IntakeFailure.file("making", errno) }
+  /// Reads a part, which is as it was sent, into the store.
+  private func take(_ part: [UInt8]) throws {
+    let builder = try self.builder ?? begin()
+    try part.withUnsafeBytes { bytes in
+      digest.add(bytes)
+      guard let records = SnapshotPart.records(of: bytes) else {
+        throw IntakeFailure.damagedPart(at: receivedBytes)
+      }
+      try parser.parse(records) { try builder.take($0) }
     }
-    guard data.count <= totalBytes - written else { throw IntakeFailure.tooLong }
-    var rest = data[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { throw IntakeFailure.file("writing", errno) }
-      rest = rest.dropFirst(count)
+    receivedBytes += part.count
+    guard let file, file.bytesOnDisk <= bytesMax + Self.fileSlackBytes else {
+      throw IntakeFailure.tooLarge
     }
-    data.withUnsafeBytes { digest.update(bufferPointer: $0) }
-    written += data.count
   }
 
-  /// What was received is complete, sound, and what it was announced to be.
-  private func verify(_ sha256: [UInt8]) throws -> ReceivedSnapshot {
-    guard written == totalBytes else { throw IntakeFailure.cutOff(written, of: totalBytes) }
-    guard Array(digest.finalize()) == sha256 else { throw IntakeFailure.otherChecksum }
-    guard fsync(descriptor) == 0 else { throw IntakeFailure.file("syncing", errno) }
+  private func begin() throws -> SnapshotBuilder {
+    var options = LMDBStorage.Options()
+    options.syncsCommits = false
+    let file = try LMDBStorage(path: path, options: options)
+    let builder = SnapshotBuilder(
+      into: file,
+      at: path,
+      announced: metadata,
+      clusterID: intake.clusterID
+    )
+    self.file = file
+    self.builder = builder
+    return builder
+  }
+
+  /// All has come: it is what was sent, and a whole store, durable from here on.
+  private func complete(_ sha256: [UInt8]) throws -> ReceivedSnapshot {
+    guard digest.value == sha256 else { throw IntakeFailure.otherChecksum }
+    try parser.finish()
+    let snapshot = try (builder ?? begin()).finish()
     closeFile()
-    try LMDBStorage.check(copyAt: path)
-    let snapshot: ReceivedSnapshot
-    do {
-      let file = try LMDBStorage(path: path)
-      defer { file.close() }
-      snapshot = try ReceivedSnapshot(
-        reading: file,
-        at: path,
-        announced: metadata,
-        clusterID: intake.clusterID
-      )
-    }
     unlink(path + ".owner")
     try intake.storage.prepareInstall(from: path)
     return snapshot
@@ -239,18 +246,16 @@ private final class IncomingSnapshotFile: SnapshotReceiver, @unchecked Sendable 
 
 /// Why a snapshot was not taken.
 private enum IntakeFailure: Error, CustomStringConvertible {
-  case file(String, Int32)
-  case tooLong
-  case cutOff(Int, of: Int)
+  case damagedPart(at: Int)
   case otherChecksum
+  case tooLarge
 
   var description: String {
     switch self {
-    case .file(let operation, let code):
-      "\(operation) the snapshot's file failed: errno \(code)"
-    case .tooLong: "the snapshot is longer than was announced"
-    case .cutOff(let count, let total): "the snapshot ends after \(count) of \(total) bytes"
-    case .otherChecksum: "the snapshot's SHA-256 is wrong: it was damaged on its way"
+    case .damagedPart(let offset):
+      "the snapshot's part at byte \(offset) was damaged on its way"
+    case .otherChecksum: "the snapshot's SHA-256 is wrong: parts are missing or out of order"
+    case .tooLarge: "the snapshot takes more space than was announced"
     }
   }
 }

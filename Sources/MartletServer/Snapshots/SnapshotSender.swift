@@ -5,9 +5,9 @@ import Replica
 import Storage
 import Synchronization
 
-/// Sends members that lag too far a copy of the store, one at a time, beside the traffic.
+/// Sends members that lag too far the store, one at a time, beside the traffic.
 final class SnapshotSender: Sendable {
-  /// Brings a copy to `message.to`; returns when it was verified there.
+  /// Brings a snapshot to `message.to`; returns when it was verified there.
   typealias Transmit =
     @Sendable (_ message: Raft.Message, _ snapshot: OutgoingSnapshot) async throws -> Void
 
@@ -24,8 +24,7 @@ final class SnapshotSender: Sendable {
   /// `flush` has everything applied so far written to the store's file. `report` tells Raft how it
   /// went; it is called once for each message.
   init(
-    storage: TieredStorage,
-    directory: String,
+    storage: LMDBStorage,
     logger: Logger,
     flush: @escaping @Sendable () async -> Void,
     transmit: @escaping Transmit,
@@ -39,7 +38,7 @@ final class SnapshotSender: Sendable {
         let peer = message.to
         do {
           await flush()
-          let snapshot = try OutgoingSnapshot(of: storage, in: directory)
+          let snapshot = try OutgoingSnapshot(of: storage)
           try await Self.send(message, snapshot, transmit, logger)
           failures[peer] = nil
           report(peer, true)
@@ -87,17 +86,17 @@ final class SnapshotSender: Sendable {
       "sending a snapshot",
       metadata: [
         "member": "\(message.to)", "index": "\(snapshot.mark.index)",
-        "bytes": "\(snapshot.totalBytes)",
+        "bytesMax": "\(snapshot.bytesMax)",
       ]
     )
     try await transmit(message, snapshot)
     let seconds = Double(MonotonicTime.now.nanoseconds(since: start)) / 1e9
-    let rate = Double(snapshot.totalBytes) / max(seconds, 1e-3) / 1e6
+    let rate = Double(snapshot.sentBytes) / max(seconds, 1e-3) / 1e6
     logger.info(
       "a snapshot was sent",
       metadata: [
-        "member": "\(message.to)", "index": "\(snapshot.mark.index)", "seconds": "\(seconds)",
-        "megabytesPerSecond": "\(rate)",
+        "member": "\(message.to)", "index": "\(snapshot.mark.index)",
+        "bytes": "\(snapshot.sentBytes)", "seconds": "\(seconds)", "megabytesPerSecond": "\(rate)",
       ]
     )
   }

@@ -143,24 +143,24 @@ extension Martletpb {
   public struct SnapshotChunk: Proto.Message {
     /// In the first part only: what Raft says of it.
     public var head: Raftpb.Message? = nil
-    /// In the first part only: the bytes of all parts together.
-    public var totalBytes: UInt64 = 0
+    /// In the first part only: how many bytes all parts together are at most.
+    public var bytesMax: UInt64 = 0
     /// Where the part begins.
     public var offset: UInt64 = 0
     public var data: [UInt8] = []
-    /// In the last part only: SHA-256 over all data.
+    /// In the last part only: a SHA-256 that says that all parts came.
     public var sha256: [UInt8] = []
 
     /// A message with the given fields, and the rest at their defaults.
     public init(
       head: Raftpb.Message? = nil,
-      totalBytes: UInt64 = 0,
+      bytesMax: UInt64 = 0,
       offset: UInt64 = 0,
       data: [UInt8] = [],
       sha256: [UInt8] = []
     ) {
       self.head = head
-      self.totalBytes = totalBytes
+      self.bytesMax = bytesMax
       self.offset = offset
       self.data = data
       self.sha256 = sha256
@@ -199,15 +199,15 @@ extension Martletpb.SnapshotChunk {
       return Raftpb.Message.View(raw: pointer)
     }
 
-    /// In the first part only: the bytes of all parts together.
-    @inlinable public var totalBytes: UInt64 { raw.pointee.total_bytes }
+    /// In the first part only: how many bytes all parts together are at most.
+    @inlinable public var bytesMax: UInt64 { raw.pointee.bytes_max }
 
     /// Where the part begins.
     @inlinable public var offset: UInt64 { raw.pointee.offset }
 
     @inlinable public var data: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data.data, count: raw.pointee.data.len) }
 
-    /// In the last part only: SHA-256 over all data.
+    /// In the last part only: a SHA-256 that says that all parts came.
     @inlinable public var sha256: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.sha256.data, count: raw.pointee.sha256.len) }
   }
 }
@@ -215,7 +215,7 @@ extension Martletpb.SnapshotChunk {
 extension Martletpb.SnapshotChunk: WireMessage {
   package init(_ view: View) {
     head = view.head.map { Raftpb.Message($0) }
-    totalBytes = view.totalBytes
+    bytesMax = view.bytesMax
     offset = view.offset
     data = [UInt8](view.data)
     sha256 = [UInt8](view.sha256)
@@ -224,7 +224,7 @@ extension Martletpb.SnapshotChunk: WireMessage {
   package func build(in arena: ArenaPointer) -> UnsafeMutablePointer<Martletpb__SnapshotChunk> {
     let raw = arena.make(View.self)
     if let head { raw.pointee.head = head.build(in: arena) }
-    raw.pointee.total_bytes = totalBytes
+    raw.pointee.bytes_max = bytesMax
     raw.pointee.offset = offset
     raw.pointee.data = arena.copy(data)
     raw.pointee.sha256 = arena.copy(sha256)

@@ -153,15 +153,16 @@ extension SimulatedMember {
     guard let metadata = snapshot.message.snapshot else { return }
     receivedCount += 1
     let path = "\(Self.incomingPath)-\(receivedCount)"
-    node.disk.setContent(snapshot.received, at: path)
+    let wire = MemoryDisk()
+    wire.setContent(snapshot.received, at: path)
     let copy: ReceivedSnapshot
     do {
-      copy = try ReceivedSnapshot(
-        reading: MemoryStorage(disk: node.disk, path: path),
+      copy = try SnapshotBuilder(
+        into: MemoryStorage(disk: node.disk, path: path),
         at: path,
         announced: metadata,
         clusterID: simulation.founding.clusterID
-      )
+      ).copy(of: MemoryStorage(disk: wire, path: path))
     } catch {
       guard broken != nil else {
         throw Violation(.unexpected, "m\(node.number) finds a flaw in a snapshot: \(error)")

@@ -137,29 +137,25 @@ final class SmallCluster {
     self[message.from].machine.reportSnapshot(message.to, success: isTaken)
   }
 
-  /// A copy of the sender's store on the receiver's disk, read and found sound.
+  /// A copy of the sender's store on the receiver's disk, found sound.
   func copy(
     for message: Raft.Message
   ) throws -> (snapshot: ReceivedSnapshot, announced: Raft.Message) {
     copies += 1
     let path = "copy-\(copies)"
     let sender = self[message.from]
-    try sender.base.copyCompacted(to: path)
-    let receiver = self[message.to]
-    receiver.disk.setContent(sender.disk.content(at: path), at: path)
-    let copy = MemoryStorage(disk: receiver.disk, path: path)
     var announced = message
-    guard let bytes = try copy.metadata(StoredMetadata.appliedKey) else {
+    guard let bytes = try sender.base.metadata(StoredMetadata.appliedKey) else {
       preconditionFailure("a store without a mark")
     }
     announced.snapshot = try LogMark(decoding: bytes).snapshotMetadata
     guard let metadata = announced.snapshot else { preconditionFailure() }
-    let snapshot = try ReceivedSnapshot(
-      reading: copy,
+    let snapshot = try SnapshotBuilder(
+      into: MemoryStorage(disk: self[message.to].disk, path: path),
       at: path,
       announced: metadata,
       clusterID: table.clusterID
-    )
+    ).copy(of: sender.base)
     return (snapshot, announced)
   }
 

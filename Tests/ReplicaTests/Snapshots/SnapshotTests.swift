@@ -207,7 +207,15 @@ struct SnapshotTests {
     let bytes = try #require(try copy.metadata(StoredMetadata.appliedKey))
     let mark = try LogMark(decoding: bytes)
     func read(_ metadata: SnapshotMetadata, _ cluster: ClusterID) throws {
-      _ = try ReceivedSnapshot(reading: copy, at: "copy", announced: metadata, clusterID: cluster)
+      let taken = MemoryStorage()
+      let snapshot = try SnapshotBuilder(
+        into: taken,
+        at: "taken",
+        announced: metadata,
+        clusterID: cluster
+      ).copy(of: copy)
+      #expect(snapshot.mark.snapshotMetadata == mark.snapshotMetadata)
+      #expect(try taken.metadata(StoredMetadata.installKey) == bytes)
     }
     try read(mark.snapshotMetadata, cluster.table.clusterID)
     var metadata = mark.snapshotMetadata

@@ -64,7 +64,7 @@ struct  Martletpb__SnapshotChunk
 {
   ProtobufCMessage base;
   Raftpb__Message *head;
-  uint64_t total_bytes;
+  uint64_t bytes_max;
   uint64_t offset;
   ProtobufCBinaryData data;
   ProtobufCBinaryData sha256;
