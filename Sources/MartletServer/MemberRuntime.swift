@@ -406,7 +406,7 @@ final class MemberRuntime: Sendable {
     for _ in 0..<Self.handOversMax {
       let status = context.status.current
       guard status.role == .leader, !status.readsAreLocal else { return }
-      let outcome = await context.transferLeadership(to: nil)
+      let outcome = await context.handOverLeadership()
       context.logger.notice(
         "leadership handed over",
         metadata: ["outcome": "\(outcome)", "leader": "\(context.status.current.leader)"]

@@ -57,6 +57,9 @@ final class StoreMaintenanceService: MaintenanceService {
     loop.propose(.alarm, request.bytes, call)
   }
 
+  /// For how many nanoseconds there may be no leader while one is awaited.
+  private static let transferPatience: UInt64 = 5_000_000_000
+
   /// Hands leadership to a voter, and answers when that leads.
   func moveLeader(
     _ request: IncomingMessage<Etcdserverpb.MoveLeaderRequest.View>,
@@ -74,7 +77,7 @@ final class StoreMaintenanceService: MaintenanceService {
       return respond(call, Etcdserverpb.MoveLeaderResponse(header: shared.responseHeader))
     }
     let isPosted = shared.replica.post(
-      .transferLeadership(target) { outcome in
+      .transferLeadership(target, patienceNanoseconds: Self.transferPatience) { outcome in
         switch outcome {
         case .done:
           Self.respond(loop, id, Etcdserverpb.MoveLeaderResponse(header: shared.responseHeader))

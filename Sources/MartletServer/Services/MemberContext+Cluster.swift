@@ -50,11 +50,14 @@ extension MemberContext {
     }
   }
 
-  /// Hands leadership to `target`, or to whom it suits; returns how that ended.
-  func transferLeadership(to target: MemberID?) async -> ReplicaThread.Transfer {
+  /// Hands leadership to whom it suits; returns how that ended. When nobody leads for an election
+  /// timeout after this member has stepped down, it has failed.
+  func handOverLeadership() async -> LeadershipTransfer.Outcome {
     await withCheckedContinuation { continuation in
       let isPosted = replica.post(
-        .transferLeadership(target) { continuation.resume(returning: $0) }
+        .transferLeadership(nil, patienceNanoseconds: settings.electionTimeoutNanoseconds) {
+          continuation.resume(returning: $0)
+        }
       )
       if !isPosted { continuation.resume(returning: .notLeader) }
     }

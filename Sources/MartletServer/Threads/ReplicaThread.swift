@@ -26,8 +26,12 @@ final class ReplicaThread: Sendable {
     /// any member, is applied here.
     case whenCurrent(@Sendable (_ isCurrent: Bool) -> Void)
     /// Hands leadership to a member, or to whom it suits, and calls back, on the replica's thread,
-    /// once that is done or given up.
-    case transferLeadership(MemberID?, @Sendable (Transfer) -> Void)
+    /// once that is done or given up: after so long without any leader, too.
+    case transferLeadership(
+      MemberID?,
+      patienceNanoseconds: UInt64,
+      @Sendable (LeadershipTransfer.Outcome) -> Void
+    )
     case log(LogWriter.Report)
     case housekeeper(Housekeeper.Report)
     /// What a peer sent, and its weight.
@@ -47,13 +51,6 @@ final class ReplicaThread: Sendable {
     /// Looks at the replica between two turns; there is none when it has stopped.
     case look(@Sendable (ReplicaMachine?) -> Void)
     case stop
-  }
-
-  /// How a transfer of leadership ended.
-  enum Transfer: Sendable {
-    case done
-    case notLeader
-    case failed
   }
 
   /// What happens on the replica's thread and is counted elsewhere.
@@ -261,8 +258,8 @@ private final class ReplicaLoop: @unchecked Sendable {
       if !machine.requestRead(context) { outlets.reads([], [context]) }
     case .whenCurrent(let body):
       currency.add(body)
-    case .transferLeadership(let target, let body):
-      transfers.begin(machine, to: target, body)
+    case .transferLeadership(let target, let patience, let body):
+      transfers.begin(machine, to: target, patienceNanoseconds: patience, body)
     case .log(let report):
       receive(report)
     case .housekeeper(let report):

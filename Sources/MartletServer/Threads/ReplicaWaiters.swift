@@ -62,42 +62,34 @@ struct CurrencyWaiters {
 
 /// Who waits for leadership to be handed over. Replica thread.
 struct TransferWaiters {
-  typealias Body = @Sendable (ReplicaThread.Transfer) -> Void
+  typealias Body = @Sendable (LeadershipTransfer.Outcome) -> Void
 
-  private var waiters: [(target: MemberID, body: Body)] = []
-  /// Since when there has been no leader, by the replica's clock; nil while there is one.
-  private var leaderlessSince: UInt64?
+  private var waiters: [(transfer: LeadershipTransfer, body: Body)] = []
 
-  /// A transfer is over by then, even if its target was lost on the way and nobody leads.
-  private static let leaderlessNanosecondsMax: UInt64 = 5_000_000_000
-
-  mutating func begin(_ machine: ReplicaMachine, to target: MemberID?, _ body: @escaping Body) {
+  mutating func begin(
+    _ machine: ReplicaMachine,
+    to target: MemberID?,
+    patienceNanoseconds: UInt64,
+    _ body: @escaping Body
+  ) {
     guard machine.status.role == .leader else { return body(.notLeader) }
     guard let target = machine.transferLeadership(to: target) else { return body(.failed) }
-    waiters.append((target, body))
+    let transfer = LeadershipTransfer(to: target, patienceNanoseconds: patienceNanoseconds)
+    waiters.append((transfer, body))
   }
 
   /// After a turn: ends the waiting of those whose transfer is over.
   mutating func look(_ machine: ReplicaMachine) {
-    guard !waiters.isEmpty else {
-      leaderlessSince = nil
-      return
-    }
-    let (leader, transferee) = (machine.status.leader, machine.transferee)
-    leaderlessSince = leader == .none ? leaderlessSince ?? machine.now : nil
-    let isLost =
-      leaderlessSince.map { machine.now > $0 + Self.leaderlessNanosecondsMax } ?? false
-    waiters.removeAll { target, body in
-      if leader == target {
-        body(.done)
-      } else if isLost || (leader != .none && transferee != target) {
-        // Given up, or somebody else was quicker.
-        body(.failed)
+    guard !waiters.isEmpty else { return }
+    var left: [(transfer: LeadershipTransfer, body: Body)] = []
+    for var waiter in waiters {
+      if let outcome = waiter.transfer.outcome(machine) {
+        waiter.body(outcome)
       } else {
-        return false
+        left.append(waiter)
       }
-      return true
     }
+    waiters = left
   }
 
   /// The member stops.
