@@ -41,6 +41,9 @@ package final class LogBatch: @unchecked Sendable {
   /// How many bytes the batch takes in the log, header included.
   package var byteCount: Int { writer.count }
 
+  /// The same up to where the next batch may begin.
+  package var paddedByteCount: Int { FrameHeader.aligned(byteCount) }
+
   var payloadBytes: Int { writer.count - FrameHeader.byteCount }
 
   /// Makes the batch empty; its memory is kept.

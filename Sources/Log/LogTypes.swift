@@ -2,12 +2,14 @@ package import Base
 
 /// The sizes that a log works with. All in bytes unless the name says otherwise.
 package struct LogConfiguration: Sendable {
-  /// The size of a segment file; a batch that does not fit makes its segment larger.
+  /// The size of a segment file; a batch that does not fit makes its segment larger. What a log
+  /// takes on the disk, and what a start reads, is a few of them: those that its live entries
+  /// touch, and one ahead.
   package var segmentBytesMax: Int
   /// The size of the first segment of a new log: small, so that a new member starts at once.
   package var firstSegmentBytes: Int
-  /// How many released segment files are kept to be written over.
-  package var spareCountMax: Int
+  /// How much the released segment files that are kept to be written over take together.
+  package var spareBytesMax: Int
   /// How much is read at a time during recovery. Recovered entries are slices of such blocks.
   package var readBlockBytes: Int
 
@@ -15,17 +17,17 @@ package struct LogConfiguration: Sendable {
   package static let segmentBytesRange = 8 << 10...1 << 30
 
   package init(
-    segmentBytesMax: Int = 64 << 20,
+    segmentBytesMax: Int = 16 << 20,
     firstSegmentBytes: Int = 4 << 20,
-    spareCountMax: Int = 2,
+    spareBytesMax: Int = 64 << 20,
     readBlockBytes: Int = 1 << 20
   ) {
     precondition(Self.segmentBytesRange.contains(segmentBytesMax))
     precondition(Self.segmentBytesRange.contains(firstSegmentBytes))
-    precondition(spareCountMax >= 0 && readBlockBytes >= 4096)
+    precondition(spareBytesMax >= 0 && readBlockBytes >= 4096)
     self.segmentBytesMax = segmentBytesMax
     self.firstSegmentBytes = firstSegmentBytes
-    self.spareCountMax = spareCountMax
+    self.spareBytesMax = spareBytesMax
     self.readBlockBytes = readBlockBytes
   }
 }

@@ -4,8 +4,9 @@ import Synchronization
 /// Makes the next segment's file ready ahead of its use, so that an append that moves on to it
 /// has no file to make. Any thread may call `prepare()`, one that may block for a while.
 ///
-/// What it prepares is written in full: an fdatasync into blocks that were written before takes
+/// What it prepares was written in full once: an fdatasync into blocks that were written before takes
 /// about two thirds of the time of one into blocks only reserved, which has metadata to change.
+/// Released segments are such files, so zeros are written only while the log grows.
 package final class SegmentPreparer<Files: FileSystem>: Sendable {
   private struct Slot: Sendable {
     /// The sequence that the next prepared segment gets.
@@ -13,13 +14,19 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
     var ready: Segment<Files>?
   }
 
+  /// A released file.
+  struct Spare: Sendable {
+    var name: String
+    var byteCount: Int
+  }
+
   private let files: Files
   private let directory: String
   private let configuration: LogConfiguration
   // Held while a segment is being prepared, so that who needs it then waits for it.
   private let slot: Mutex<Slot>
-  // Names of released files, in order of their release.
-  private let spares: Mutex<[String]>
+  // In order of their release.
+  private let spares: Mutex<[Spare]>
 
   /// How much of the file is filled between two syncs, so that they do not hold up those of
   /// the segment in use. In bytes.
@@ -31,7 +38,7 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
     _ configuration: LogConfiguration,
     nextSequence: UInt64,
     ready: Segment<Files>?,
-    spares: [String]
+    spares: [Spare]
   ) {
     self.files = files
     self.directory = directory
@@ -61,8 +68,12 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
   /// Hands out the next segment, at least `bytes` long, and prepares it if it is not ready.
   func take(bytes: Int) throws(LogError) -> Segment<Files> {
     try slot.withLock { slot throws(LogError) in
-      let usual = max(bytes, configuration.segmentBytesMax)
-      var segment = if let ready = slot.ready { ready } else { try make(slot.sequence, usual) }
+      var segment =
+        if let ready = slot.ready {
+          ready
+        } else {
+          try make(slot.sequence, configuration.segmentBytesMax)
+        }
       slot.ready = segment
       if segment.byteCount < bytes { segment = try enlarge(segment, to: bytes) }
       slot.ready = nil
@@ -71,35 +82,45 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
     }
   }
 
-  /// Takes over a released file, or removes it if there are enough.
+  /// Takes over a released file, or removes it if it is small or there are enough.
   func recycle(_ segment: UInt64, bytes: Int) throws(FileError) {
     let path = directory + "/" + SegmentNames.name(segment)
-    let hasRoom = spares.withLock { $0.count < configuration.spareCountMax }
-    guard hasRoom, bytes == configuration.segmentBytesMax else {
+    guard spares.withLock({ Self.keeps(bytes, beside: $0, configuration) }) else {
       try files.remove(path)
       return
     }
     let name = SegmentNames.spareName(segment)
     try files.rename(path, to: directory + "/" + name)
-    spares.withLock { $0.append(name) }
+    spares.withLock { $0.append(Spare(name: name, byteCount: bytes)) }
+  }
+
+  /// Whether a released file of so many bytes is worth keeping.
+  static func keeps(
+    _ bytes: Int,
+    beside spares: [Spare],
+    _ configuration: LogConfiguration
+  ) -> Bool {
+    let used = spares.reduce(0) { $0 + $1.byteCount }
+    return bytes >= configuration.segmentBytesMax && used + bytes <= configuration.spareBytesMax
   }
 
   private func make(_ sequence: UInt64, _ bytes: Int) throws(LogError) -> Segment<Files> {
     let path = directory + "/" + SegmentNames.name(sequence)
     let temporary = directory + "/" + SegmentNames.preparing
-    let spare = bytes == configuration.segmentBytesMax ? takeSpare() : nil
+    let spare = takeSpare(bytes: bytes)
     do throws(FileError) {
       if let spare {
         // The release must be durable before the file is written over: else a crash could bring
         // the old name back with the new content.
         try files.syncDirectory(directory)
-        try files.rename(directory + "/" + spare, to: temporary)
+        try files.rename(directory + "/" + spare.name, to: temporary)
       }
       let file = try files.open(temporary, spare == nil ? .create : .readWrite)
       defer { files.close(file) }
-      if spare == nil { try fill(file, from: 0, to: bytes) }
+      if spare == nil { try fill(file, bytes) }
       var writer = ByteWriter(capacity: SegmentHeader.byteCount)
-      SegmentHeader(sequence: sequence, salt: files.salt(), fileBytes: UInt32(clamping: bytes))
+      let fileBytes = UInt32(clamping: spare?.byteCount ?? bytes)
+      SegmentHeader(sequence: sequence, salt: files.salt(), fileBytes: fileBytes)
         .encode(into: &writer)
       try files.write(file, writer.bytes, at: 0)
       try files.syncData(file)
@@ -118,13 +139,14 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
     return LogError(preparing: error)
   }
 
+  /// Makes room for a batch of its own size, which is written at once: it needs no zeros.
   private func enlarge(
     _ segment: Segment<Files>,
     to bytes: Int
   ) throws(LogError) -> Segment<Files> {
     var larger = segment
     do {
-      try fill(segment.handle.file, from: segment.byteCount, to: bytes)
+      try files.preallocate(segment.handle.file, bytes: bytes)
       larger.byteCount = try files.size(segment.handle.file)
     } catch {
       throw LogError(preparing: error)
@@ -132,24 +154,27 @@ package final class SegmentPreparer<Files: FileSystem>: Sendable {
     return larger
   }
 
-  private func fill(_ file: Files.File, from start: Int, to end: Int) throws(FileError) {
-    try files.preallocate(file, bytes: end)
+  private func fill(_ file: Files.File, _ bytes: Int) throws(FileError) {
+    try files.preallocate(file, bytes: bytes)
     let zeros = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: min(Self.fillBytes, end - start),
+      byteCount: min(Self.fillBytes, bytes),
       alignment: 4096
     )
     defer { zeros.deallocate() }
     zeros.initializeMemory(as: UInt8.self, repeating: 0)
-    var at = start
-    while at < end {
-      let count = min(zeros.count, end - at)
+    var at = 0
+    while at < bytes {
+      let count = min(zeros.count, bytes - at)
       try files.write(file, UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: at)
       try files.syncData(file)
       at += count
     }
   }
 
-  private func takeSpare() -> String? {
-    spares.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+  /// The oldest spare of at least `bytes`.
+  private func takeSpare(bytes: Int) -> Spare? {
+    spares.withLock { spares in
+      spares.firstIndex { $0.byteCount >= bytes }.map { spares.remove(at: $0) }
+    }
   }
 }

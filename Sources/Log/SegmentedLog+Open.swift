@@ -144,14 +144,14 @@ extension SegmentedLog {
     _ configuration: LogConfiguration,
     _ directory: String,
     _ files: Files
-  ) -> [String] {
-    var spares: [String] = []
+  ) -> [SegmentPreparer<Files>.Spare] {
+    var spares: [SegmentPreparer<Files>.Spare] = []
     for name in names {
       let path = directory + "/" + name
       if SegmentNames.isSpare(name) {
-        let isWhole = spareBytes(path, files) == configuration.segmentBytesMax
-        if isWhole, spares.count < configuration.spareCountMax {
-          spares.append(name)
+        let bytes = spareBytes(path, files) ?? 0
+        if SegmentPreparer<Files>.keeps(bytes, beside: spares, configuration) {
+          spares.append(.init(name: name, byteCount: bytes))
           continue
         }
       } else if let sequence = SegmentNames.sequence(of: name) {

@@ -45,8 +45,10 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   var durable: Position
   var maxIndex: LogIndex
   var sealed: [Sealed]
-  /// What the last `reopen()` found: replacing marks up to here may come again.
-  private var markAtReopen = LogIndex.zero
+  /// How many batches the owner has appended since the last good `sync()`.
+  private var unsyncedCount = 0
+  /// How many of those are durable all the same: a segment is synced before the next is begun.
+  private var durableCount = 0
   /// The error that every call throws, if one stuck.
   package internal(set) var failure: LogError?
 
@@ -71,6 +73,10 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   /// Whether something was appended since the last sync.
   package var isDirty: Bool { position.offset != durable.offset }
 
+  /// How many bytes of batches the segment in use still takes. An append beyond that moves on to
+  /// the next segment, which syncs and may wait for the segment to be prepared.
+  package var roomBytes: Int { segment.byteCount - position.offset }
+
   /// Whether `preparer.prepare()` should be called soon: half of the segment in use is full and
   /// the next is not there.
   package var needsPreparation: Bool {
@@ -86,6 +92,11 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   /// The first entry must follow on the last one, or replace one (which removes those after it).
   /// Throws `diskFull` if a new segment is needed and there is no room for it.
   package func append(_ batch: LogBatch) throws(LogError) {
+    try appendFrame(batch)
+    unsyncedCount += 1
+  }
+
+  private func appendFrame(_ batch: LogBatch) throws(LogError) {
     if let failure { throw failure }
     guard !batch.isEmpty else { return }
     let before = batch.leadingIndex == nil ? batch.snapshot?.index ?? .zero : .zero
@@ -94,10 +105,7 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
       "entry \(batch.firstIndex) after \(position.lastIndex)"
     )
     if let mark = batch.snapshot, mark.replacesLog {
-      precondition(
-        mark.index > position.snapshot?.index ?? .zero || mark.index <= markAtReopen,
-        "mark \(mark.index)"
-      )
+      precondition(mark.index > position.snapshot?.index ?? .zero, "mark \(mark.index)")
     }
     do throws(LogError) {
       if position.offset + batch.byteCount > segment.byteCount {
@@ -112,6 +120,12 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
 
   /// Makes everything appended durable: one fdatasync, none if nothing was appended.
   package func sync() throws(LogError) {
+    try syncFrames()
+    unsyncedCount = 0
+    durableCount = 0
+  }
+
+  private func syncFrames() throws(LogError) {
     if let failure { throw failure }
     guard isDirty else { return }
     do throws(FileError) {
@@ -122,6 +136,7 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
       throw error
     }
     durable = position
+    durableCount = unsyncedCount
   }
 
   /// Appends a mark: the state through `index`, whose entry has `term`, is durable outside the log
@@ -170,20 +185,25 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
     return count
   }
 
-  /// Makes a log that an error stopped usable again. The owner then appends everything again, in order,
-  /// that it appended after the last good `sync()`. The first of it may be in the log already, since
-  /// a segment is synced before the next is begun; once all is appended again, the log is as if that
-  /// had not been so. Throws if the disk still fails, and may be called again.
-  package func reopen() throws(LogError) {
+  /// Makes a log that an error stopped usable again.
+  ///
+  /// Returns how many of the batches appended since the last good `sync()`, marks included, are
+  /// durable: the first ones, as far as the log had moved on to another segment. The others are not
+  /// in the log; the owner appends them again, in their order, or gives them up. A batch that is
+  /// durable must not be appended again: it would remove the entries that follow its own, and leave
+  /// a hard state that names them. Throws if the disk still fails, and may be called again.
+  package func reopen() throws(LogError) -> Int {
     let before = failure ?? .notFound(directory: directory)
     position = durable
+    unsyncedCount = durableCount
     failure = nil
-    markAtReopen = position.snapshot?.index ?? .zero
     do throws(LogError) {
       // So that a full disk is found now and not by the next batch.
       try preparer.prepare()
       try appendState()
+      let count = durableCount
       try sync()
+      return count
     } catch {
       failure = failure ?? before
       throw error
@@ -193,7 +213,7 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   /// Writes a state frame: it tells what follows from stale frames, and makes the frames before
   /// unnecessary for all but entries.
   func appendState() throws(LogError) {
-    try append(stateBatch())
+    try appendFrame(stateBatch())
   }
 
   private func stateBatch() -> LogBatch {
@@ -211,7 +231,7 @@ package final class SegmentedLog<Files: FileSystem>: @unchecked Sendable {
   /// Seals the segment and goes on in the next, which begins with a state frame.
   private func moveOn(roomFor bytes: Int) throws(LogError) {
     // The next segment's first header says that this one is durable to its end.
-    try sync()
+    try syncFrames()
     let state = stateBatch()
     let start = SegmentHeader.byteCount
     let wanted = start + FrameHeader.aligned(state.byteCount) + FrameHeader.aligned(bytes)

@@ -3,38 +3,6 @@ import Glibc
 import Log
 import Testing
 
-/// What a log should hold, in the plainest way.
-private struct Model: Equatable {
-  var entries: [RecoveredEntry] = []
-  var hardState: LogHardState?
-  var snapshot: SnapshotMark?
-
-  var lastIndex: UInt64 { max(entries.last?.index.rawValue ?? 0, markIndex) }
-  var markIndex: UInt64 { snapshot?.index.rawValue ?? 0 }
-
-  mutating func write(_ added: [RecoveredEntry], _ state: LogHardState?, _ mark: SnapshotMark?) {
-    for entry in added {
-      entries.removeAll { $0.index >= entry.index }
-      entries.append(entry)
-    }
-    if let state { hardState = state }
-    if let mark, mark.index.rawValue > markIndex {
-      snapshot = mark
-      snapshot?.replacesLog = false
-      entries = mark.replacesLog ? [] : entries.filter { $0.index > mark.index }
-    }
-  }
-
-  init() {}
-
-  init(_ recovered: RecoveredLog) {
-    entries = recovered.entries
-    hardState = recovered.hardState
-    snapshot = recovered.snapshot
-    snapshot?.replacesLog = false
-  }
-}
-
 /// A log under random operations and faults, checked against the model: everything synced is there
 /// after a crash, and after it some of the batches that followed, in order, each whole or not at all.
 private struct Run {
@@ -43,8 +11,12 @@ private struct Run {
   let files: SimulatedFileSystem
   var log: SimulatedLog
   /// The states the log may be in after a crash: the last synced one, then one per batch.
-  var states = [Model()]
+  var states = [LogModel()]
+  /// What was appended since the last good sync.
+  var batches: [LogBatch] = []
   var crashes = 0
+  /// How many released files were written over.
+  var recycledCount = 0
 
   init(seed: UInt64) throws(LogError) {
     self.seed = seed
@@ -53,14 +25,26 @@ private struct Run {
     log = try openLog(files).log
   }
 
-  var latest: Model { states[states.count - 1] }
+  var latest: LogModel { states[states.count - 1] }
 
   mutating func step() throws {
+    let spareCount = try spareCount()
+    let crashesBefore = crashes
+    try takeStep()
+    if crashes == crashesBefore { recycledCount += max(0, try spareCount - self.spareCount()) }
+    #expect(log.lastIndex.rawValue == latest.lastIndex, "seed \(seed)")
+  }
+
+  private func spareCount() throws -> Int {
+    try files.list(directory).count { $0.hasPrefix("spare-") }
+  }
+
+  private mutating func takeStep() throws {
     switch Int.random(in: 0..<100, using: &random) {
     case 0..<50: try appendBatch()
     case 50..<75:
       try log.sync()
-      states = [latest]
+      settle(on: latest)
     case 75..<80: try appendMark()
     case 80..<85: log.release(through: LogIndex(latest.markIndex))
     case 85..<88: try log.preparer.prepare()
@@ -68,9 +52,21 @@ private struct Run {
     case 93..<95: try crash { $0.restart() }
     case 95..<97: try failSync()
     case 97..<98: try failWrite()
+    case 98..<99: try failMovingOn()
     default: try crashAtAnOperation()
     }
-    #expect(log.lastIndex.rawValue == latest.lastIndex, "seed \(seed)")
+  }
+
+  /// The log is in this state, and that is durable.
+  private mutating func settle(on state: LogModel) {
+    states = [state]
+    batches = []
+  }
+
+  /// Notes a batch that the log has taken.
+  private mutating func note(_ batch: LogBatch, _ state: LogModel) {
+    states.append(state)
+    batches.append(batch)
   }
 
   mutating func makeBatch() -> ([RecoveredEntry], LogHardState?) {
@@ -102,8 +98,9 @@ private struct Run {
     let (added, state) = makeBatch()
     var next = latest
     next.write(added, state, nil)
-    try log.append(batch(added, state))
-    states.append(next)
+    let made = batch(added, state)
+    try log.append(made)
+    note(made, next)
   }
 
   mutating func appendMark() throws {
@@ -126,7 +123,7 @@ private struct Run {
       confState: mark.confState,
       replacesLog: replaces
     )
-    states.append(next)
+    note(batch([], nil, mark), next)
   }
 
   mutating func crash(_ kill: (SimulatedFileSystem) -> Void) throws {
@@ -134,10 +131,10 @@ private struct Run {
     crashes += 1
     let (log, recovered) = try openLog(files)
     self.log = log
-    let found = Model(recovered)
+    let found = LogModel(recovered)
     #expect(states.contains(found), "seed \(seed) crash \(crashes)")
     // What was read is durable now: a crash without a sync must bring the same again.
-    states = [found]
+    settle(on: found)
   }
 
   mutating func failSync() throws {
@@ -159,14 +156,48 @@ private struct Run {
     }
   }
 
-  /// Heals the log after an error. What it holds then is a state before the batch that failed, and durable.
+  /// Heals the log after an error. What it says is durable then is all that it holds; the rest is given
+  /// up or appended again, and the power may go meanwhile.
   mutating func reopen() throws {
-    try log.reopen()
+    let durableCount = try log.reopen()
+    let rest = Array(zip(batches, states.dropFirst()).dropFirst(durableCount))
+    let durable = states[durableCount]
     let cut = files.copy()
     cut.crash()
-    let found = Model(try openLog(cut).recovered)
-    #expect(states.contains(found), "seed \(seed)")
-    states = [found]
+    #expect(LogModel(try openLog(cut).recovered) == durable, "seed \(seed)")
+    settle(on: durable)
+    switch Int.random(in: 0..<3, using: &random) {
+    case 0: break
+    case 1: for (batch, state) in rest { try appendAgain(batch, state) }
+    default:
+      files.stop(atOperation: files.operationCount + Int.random(in: 1...10, using: &random))
+      do throws(LogError) {
+        for (batch, state) in rest { try appendAgain(batch, state) }
+      } catch {
+        #expect(log.failure == error, "seed \(seed)")
+      }
+      try crash { $0.crash() }
+    }
+  }
+
+  private mutating func appendAgain(_ batch: LogBatch, _ state: LogModel) throws(LogError) {
+    // Before it fails some of it may be on the disk.
+    note(batch, state)
+    try log.append(batch)
+  }
+
+  /// The disk refuses something of what it takes to go on in another segment.
+  mutating func failMovingOn() throws {
+    let operations: [FileOperation] = [
+      .open, .preallocate, .write, .syncData, .rename, .syncDirectory, .size, .read,
+    ]
+    let operation = operations.randomElement(using: &random) ?? .write
+    files.fail(operation, skip: Int.random(in: 0...2, using: &random))
+    for _ in 0..<20 {
+      do { try appendBatch() } catch { return try reopen() }
+    }
+    // It was not needed.
+    try crash { $0.restart() }
   }
 
   mutating func failWrite() throws {
@@ -180,7 +211,7 @@ private struct Run {
     if Bool.random(using: &random) {
       try reopen()
     } else {
-      states.append(next)
+      note(made, next)
       try crash { $0.crash() }
     }
   }
@@ -193,11 +224,12 @@ private struct Run {
         let (added, state) = makeBatch()
         var next = latest
         next.write(added, state, nil)
-        states.append(next)
-        try log.append(batch(added, state))
+        let made = batch(added, state)
+        note(made, next)
+        try log.append(made)
         if Bool.random(using: &random) {
           try log.sync()
-          states = [latest]
+          settle(on: latest)
         }
         log.release(through: LogIndex(latest.markIndex))
       }
@@ -214,15 +246,18 @@ private struct Run {
 
   @Test(arguments: 0..<blocks)
   func nothingSyncedIsLostAndNothingIsHalfThere(block: UInt64) throws {
+    var recycledCount = 0
     for seed in block * 50..<block * 50 + 50 {
       do {
         var run = try Run(seed: seed)
         for _ in 0..<80 { try run.step() }
         try run.crash { $0.crash() }
+        recycledCount += run.recycledCount
       } catch {
         Issue.record("seed \(seed): \(error)")
       }
     }
+    #expect(recycledCount > 0, "no file was written over")
   }
 
   @Test func aCrashAtEveryOperationOfALogsLife() throws {

@@ -7,6 +7,7 @@ let owner = LogMetadata(clusterID: ClusterID(0xc1), memberID: MemberID(0xa1))
 let small = LogConfiguration(
   segmentBytesMax: 8 << 10,
   firstSegmentBytes: 8 << 10,
+  spareBytesMax: 16 << 10,
   readBlockBytes: 4096
 )
 
@@ -63,6 +64,38 @@ func batch(
   if let hardState { batch.append(hardState: hardState) }
   if let mark { batch.append(snapshot: mark) }
   return batch
+}
+
+/// What a log should hold, in the plainest way.
+struct LogModel: Equatable {
+  var entries: [RecoveredEntry] = []
+  var hardState: LogHardState?
+  var snapshot: SnapshotMark?
+
+  var lastIndex: UInt64 { max(entries.last?.index.rawValue ?? 0, markIndex) }
+  var markIndex: UInt64 { snapshot?.index.rawValue ?? 0 }
+
+  mutating func write(_ added: [RecoveredEntry], _ state: LogHardState?, _ mark: SnapshotMark?) {
+    for entry in added {
+      entries.removeAll { $0.index >= entry.index }
+      entries.append(entry)
+    }
+    if let state { hardState = state }
+    if let mark, mark.index.rawValue > markIndex {
+      snapshot = mark
+      snapshot?.replacesLog = false
+      entries = mark.replacesLog ? [] : entries.filter { $0.index > mark.index }
+    }
+  }
+
+  init() {}
+
+  init(_ recovered: RecoveredLog) {
+    entries = recovered.entries
+    hardState = recovered.hardState
+    snapshot = recovered.snapshot
+    snapshot?.replacesLog = false
+  }
 }
 
 extension SegmentedLog {

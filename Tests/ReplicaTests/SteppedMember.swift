@@ -16,7 +16,7 @@ final class SteppedMember {
   static let logConfiguration = LogConfiguration(
     segmentBytesMax: 8 << 10,
     firstSegmentBytes: 8 << 10,
-    spareCountMax: 1,
+    spareBytesMax: 8 << 10,
     readBlockBytes: 8 << 10
   )
 
@@ -154,8 +154,11 @@ final class SteppedMember {
   func reopen() {
     guard isStalled else { return }
     do throws(LogError) {
-      try log.reopen()
+      let durable = min(try log.reopen(), undurable.count)
       isStalled = false
+      guard durable > 0 else { return }
+      reports.append(undurable[durable - 1].sequence)
+      undurable.removeFirst(durable)
     } catch {
       // Still failing: tried again at the next step.
     }

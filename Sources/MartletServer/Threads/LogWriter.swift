@@ -64,8 +64,8 @@ final class LogWriter: Sendable {
   }
 
   /// Makes the writes durable here and now. Only for a caller that waits for none of what it posted
-  /// before, so that the order is kept. Returns false, with nothing written, when the disk refuses
-  /// or the thread is at work: post them then.
+  /// before, so that the order is kept. Returns false, with nothing written, when the disk refuses,
+  /// the thread is at work or the log's next segment is due: post them then.
   func writeNow(_ writes: [ReplicaOutput.Write]) -> Bool {
     worker.writeNow(writes)
   }
@@ -138,13 +138,16 @@ private final class LogWriterWorker: Sendable {
 
   func writeNow(_ writes: [ReplicaOutput.Write]) -> Bool {
     state.withLockIfAvailable { state in
-      guard state.log != nil, state.undurable.isEmpty else { return false }
+      guard let log = state.log, state.undurable.isEmpty,
+        writes.reduce(0, { $0 + $1.batch.paddedByteCount }) <= log.roomBytes
+      else { return false }
       state.undurable = writes
       do throws(LogError) {
         try write(&state)
         return true
       } catch {
-        // The thread meets the error again, and deals with it.
+        // The thread meets the error again, and deals with it. As all would have gone into one
+        // segment, none of it is durable.
         state.undurable = []
         return false
       }
@@ -156,7 +159,7 @@ private final class LogWriterWorker: Sendable {
     var isStalled = false
     while true {
       do throws(LogError) {
-        if isStalled { try state.log?.reopen() }
+        if isStalled { try reopen(&state) }
         if let last = try write(&state) { report(.persisted(through: last)) }
         if isStalled { report(.recovered) }
         return
@@ -169,8 +172,18 @@ private final class LogWriterWorker: Sendable {
     }
   }
 
-  /// Appends what waits and syncs once; returns the last write's sequence. When it throws, nothing
-  /// of what waits counts as written, and all of it is appended again after `reopen`.
+  /// Makes the log usable again and lets go of the writes that it already has. A mark may be among
+  /// them, the last; that one may be recorded again.
+  private func reopen(_ state: inout State) throws(LogError) {
+    guard let log = state.log else { return }
+    let durable = state.undurable.prefix(try log.reopen())
+    guard let last = durable.last else { return }
+    report(.persisted(through: last.sequence))
+    state.undurable.removeFirst(durable.count)
+  }
+
+  /// Appends what waits and syncs once; returns the last write's sequence. When it throws, what of it
+  /// is durable is known after `reopen`.
   @discardableResult
   private func write(_ state: inout State) throws(LogError) -> UInt64? {
     guard let log = state.log else { return nil }

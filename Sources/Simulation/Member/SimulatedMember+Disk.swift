@@ -72,9 +72,13 @@ extension SimulatedMember {
 
   private func reopen() {
     do throws(LogError) {
-      try log.reopen()
+      let durable = min(try log.reopen(), undurable.count)
       isStalled = false
-      simulation.note("reopened", node)
+      simulation.note("reopened", node, UInt64(durable))
+      if durable > 0 {
+        machine.persisted(through: undurable[durable - 1].sequence)
+        undurable.removeFirst(durable)
+      }
       write()
     } catch {
       later(Self.retryNanoseconds) { $0.reopen() }

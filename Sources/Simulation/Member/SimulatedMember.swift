@@ -17,7 +17,7 @@ final class SimulatedMember {
   static let logConfiguration = LogConfiguration(
     segmentBytesMax: 8 << 10,
     firstSegmentBytes: 8 << 10,
-    spareCountMax: 1,
+    spareBytesMax: 8 << 10,
     readBlockBytes: 8 << 10
   )
 
