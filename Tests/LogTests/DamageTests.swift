@@ -42,6 +42,109 @@ import Testing
     }
   }
 
+  /// A closed log whose last segment, a file written over several times, has a few synced batches,
+  /// and behind them whole frames of its earlier lives.
+  private struct Recycled {
+    let files: SimulatedFileSystem
+    let path: String
+    /// Where the last segment's frames start, and where the last of them ends.
+    let offsets: [Int]
+    let end: Int
+    /// The last entry.
+    let lastIndex: UInt64
+    /// Whether a frame of an earlier life begins just where the last segment's frames end. (The
+    /// nonces of the first frames take more or less room.)
+    let isAligned: Bool
+
+    /// The first that is aligned. Others of another `shift` have other content in the same form.
+    static func aligned(shift: Int) throws -> Recycled {
+      for seed in UInt64(0)..<100 {
+        let sample = try Recycled(seed: seed, shift: shift)
+        if sample.isAligned { return sample }
+      }
+      throw LogDamage.frame
+    }
+
+    private init(seed: UInt64, shift: Int) throws {
+      files = SimulatedFileSystem(seed: seed)
+      let (log, _) = try openLog(files)
+      var index: UInt64 = 0
+      let lives = 6
+      for life in 1...lives {
+        // The first does not fit in what the life before has left.
+        let lengths = [2100, 3, 50, 4] + (life < lives ? [3, 4, 60, 500] : [])
+        for length in lengths {
+          index += 1
+          let text = String(repeating: String((life + shift) % 10), count: length)
+          try log.write([entry(index, text)], hardState(1, 1, index))
+        }
+        guard life < lives else { break }
+        try log.write([], nil, mark(index))
+        log.release(through: LogIndex(index))
+        try log.preparer.prepare()
+      }
+      lastIndex = index
+      path = segmentPath(lives)
+      offsets = try frameOffsets(files, lives)
+      let bytes = try #require(files.content(path))
+      let last = try #require(offsets.last)
+      end = last + 32 + payloadBytes(bytes, at: last)
+      let names = try files.list(directory)
+      try #require(offsets.count == 5 && names.count <= 4)
+      let next = (end + 7) / 8 * 8
+      isAligned = Array(bytes[next..<next + 4]) == Array("MLFR".utf8)
+    }
+  }
+
+  @Test func aFrameTornOverStaleOnesIsCut() throws {
+    let sample = try Recycled.aligned(shift: 0)
+    let whole = try #require(sample.files.content(sample.path))
+    let last = try #require(sample.offsets.last)
+    // What another life left at the same place.
+    let other = try Recycled.aligned(shift: 1)
+    let stale = try #require(other.files.content(sample.path))
+    #expect(other.offsets == sample.offsets)
+    for kept in last...sample.end {
+      let torn = sample.files.copy()
+      torn.restart()
+      torn.setContent(sample.path, Array(whole[..<kept]) + Array(stale[kept...]))
+      let (log, recovered) = try openLog(torn)
+      // The last bytes are the same in both.
+      let isWhole = whole[kept..<sample.end] == stale[kept..<sample.end]
+      #expect(recovered.lastIndex.rawValue == sample.lastIndex - (isWhole ? 0 : 1), "\(kept)")
+      #expect(!isWhole || kept > last + 32)
+      try log.write([entry(log.lastIndex.rawValue + 1, "after")])
+      torn.restart()
+      #expect(try openLog(torn).recovered.lastIndex == log.lastIndex)
+    }
+  }
+
+  @Test func oneFlippedBitInARecycledSegment() throws {
+    let sample = try Recycled.aligned(shift: 0)
+    let whole = try #require(sample.files.content(sample.path))
+    let last = try #require(sample.offsets.last)
+    for offset in Array(0..<40) + Array(sample.offsets[1] - 8..<whole.count) {
+      let flipped = sample.files.copy()
+      flipped.restart()
+      flipped.flip(bit: offset % 8, of: sample.path, at: offset)
+      let isContent =
+        sample.offsets.last { $0 <= offset }.map {
+          offset < $0 + 32 + payloadBytes(whole, at: $0)
+        } ?? (offset < 36)
+      do {
+        let (_, recovered) = try openLog(flipped)
+        let isCut = offset >= last && offset < sample.end
+        #expect(!isContent || isCut, "\(offset) went unnoticed")
+        #expect(recovered.lastIndex.rawValue == sample.lastIndex - (isCut ? 1 : 0), "\(offset)")
+      } catch {
+        let frame = sample.offsets.last { $0 <= offset }
+        let damage = frame == nil ? LogDamage.segmentHeader : .frame
+        #expect(error == .damaged(file: sample.path, offset: frame ?? 0, damage), "\(offset)")
+        #expect(isContent && offset < last, "\(offset) refused")
+      }
+    }
+  }
+
   @Test func aFileThatWasCutShortIsRefused() throws {
     let files = try threeBatches(seed: 2)
     let path = segmentPath(1)
@@ -120,8 +223,7 @@ import Testing
     guard let frame = offsets.last(where: { $0 <= offset }),
       let bytes = files.content(segmentPath(1))
     else { return false }
-    let length = bytes[frame + 4..<frame + 8].reversed().reduce(0) { $0 << 8 | Int($1) }
-    return offset < frame + 32 + length
+    return offset < frame + 32 + payloadBytes(bytes, at: frame)
   }
 
   @Test func damageAtTheEndOfAnEarlierSegmentIsRefused() throws {
@@ -223,4 +325,9 @@ import Testing
       #expect(file == path && offset < bytes.count, "seed \(seed)")
     }
   }
+}
+
+/// What the header of a frame says of its length.
+private func payloadBytes(_ bytes: [UInt8], at frame: Int) -> Int {
+  bytes[frame + 4..<frame + 8].reversed().reduce(0) { $0 << 8 | Int($1) }
 }
