@@ -17,6 +17,7 @@ IMAGE = ROOT / ".build/vm"
 PROCESSORS = 2
 MEMORY_MIB = 6144
 BOOT_SECONDS = 900
+LOGIN_SECONDS = 60
 RUN_SECONDS = 600
 
 
@@ -105,7 +106,10 @@ class Machine:
 
     def boot_id(self) -> str | None:
         """Another one after each boot; None while nobody can log in."""
-        done = self.run("cat /proc/sys/kernel/random/boot_id", check=False)
+        try:
+            done = self.run("cat /proc/sys/kernel/random/boot_id", False, LOGIN_SECONDS)
+        except subprocess.TimeoutExpired:  # The machine went down meanwhile, and said nothing.
+            return None
         return done.stdout.strip() if done.returncode == 0 else None
 
     def wait_for_boot(self, but: str | None = None) -> None:
