@@ -4,7 +4,6 @@ import NIOPosix
 /// Asks a name server for SRV records, by UDP over IPv4.
 package enum ServiceLookup {
   private static let port: UInt16 = 53
-  private static let answerBytesMax = 4096
   private static let resolverFileBytesMax = 64 << 10
   private static let tries = 3
   private static let patienceSeconds = 2
@@ -71,7 +70,7 @@ package enum ServiceLookup {
       throw ServiceLookupError.noAnswer(server: server)
     }
     let datagram = question.datagram
-    var answer = [UInt8](repeating: 0, count: answerBytesMax)
+    var answer = [UInt8](repeating: 0, count: ServiceQuestion.answerBytesMax)
     for _ in 0..<tries {
       guard send(socket, datagram, datagram.count, 0) == datagram.count else { continue }
       let length = recv(socket, &answer, answer.count, 0)

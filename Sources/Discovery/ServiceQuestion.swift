@@ -47,6 +47,9 @@ package struct ServiceQuestion {
   private static let nameBytesMax = 255
   private static let serviceType: UInt16 = 33
   private static let internetClass: UInt16 = 1
+  private static let optionsType: UInt16 = 41
+  /// What an answer may have.
+  static let answerBytesMax = 4096
   /// A name is followed through no more pointers than this.
   private static let jumpsMax = 32
 
@@ -64,14 +67,19 @@ package struct ServiceQuestion {
 
   /// The datagram to send.
   package var datagram: [UInt8] {
-    // Recursion desired; one question, nothing else.
-    var bytes: [UInt8] = [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    // Recursion desired; one question, and one additional record.
+    var bytes: [UInt8] = [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 1]
     for label in labels {
       bytes.append(UInt8(label.count))
       bytes += label
     }
     bytes.append(0)
     for value in [Self.serviceType, Self.internetClass] {
+      bytes += [UInt8(value >> 8), UInt8(value & 0xff)]
+    }
+    // Without the size that is taken, servers cut their answers at 512 bytes (RFC 6891).
+    bytes.append(0)
+    for value in [Self.optionsType, UInt16(Self.answerBytesMax), 0, 0, 0] {
       bytes += [UInt8(value >> 8), UInt8(value & 0xff)]
     }
     return bytes

@@ -343,6 +343,7 @@ AUTH = [
     case("role grant-permission r write p --prefix"),
     case("role grant-permission r write q --from-key"),
     case("role grant-permission r write '' --prefix"),
+    case("role grant-permission r read \udcff --prefix"),
     case("role grant-permission r READ x"),
     case("role grant-permission r foo x"),
     case("role grant-permission r"),

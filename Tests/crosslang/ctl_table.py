@@ -37,7 +37,12 @@ REASONS: dict[str, str | dict[str, str]] = {
     "alarm disarm": "-w fields prints (etcdctl panics when there is no alarm)",
     "auth status": {"3.5": "-w fields prints too"},
     "watch": "it goes on by itself when members go or restart",
-    "lock": {"3.4": "the status of the command is passed on, as in 3.5 (3.4 exits with 1)"},
+    "lock": {
+        "3.4": "the status of the command is passed on, as in 3.5 (3.4 exits with 1), and SIGTERM is "
+               "handed on to it",
+        "3.5": "SIGTERM is handed on to the command; one that a signal has ended gives 128 and the "
+               "signal's number (etcdctl: 255)",
+    },
     "endpoint health": {
         "3.4": "healthy endpoints are told on the standard output, as in 3.5; in the order in which "
                "they were given",
@@ -50,7 +55,8 @@ REASONS: dict[str, str | dict[str, str]] = {
     "lease list": WHOLE_ANSWER,
     "lease grant": WHOLE_ANSWER,
     "lease timetolive": WHOLE_ANSWER,
-    "lease keep-alive": WHOLE_ANSWER,
+    "lease keep-alive": f"{WHOLE_ANSWER}; it goes on when the server is back before the lease has "
+                        "ended (etcdctl says `expired or revoked` and exits with 0)",
     "get --count-only": {"3.5": "-w json prints too"},
     "make-mirror": "it sends transactions instead of single puts, and tries again while the "
                    "destination is away",
@@ -82,6 +88,9 @@ GENERAL = [
     "it in brackets may stand what the connection's trouble was.",
     "A variable of the environment that a flag shadows is an error in the words of 3.4; one that a "
     "flag cannot have is an error too (etcdctl ignores it).",
+    "An endpoint that cannot be one is refused at once (etcdctl waits for --command-timeout).",
+    "When nobody reads the output any more it ends with 0 (etcdctl by SIGPIPE); output that cannot be "
+    "written gives 6 (etcdctl: 0).",
     "`snapshot` and `defrag --data-dir` do not say on the standard error that they are deprecated, "
     "as 3.5 does.",
     "PUT and DELETE of `watch` are coloured on a terminal, unless `NO_COLOR` is set.",

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 
@@ -18,10 +19,11 @@ class Seen:
     terminal: str
 
 
-def run(command: list[str], terminals: str = "err", **variables: str) -> Seen:
+def run(command: list[str], terminals: str = "err", until: str | None = None,
+        **variables: str) -> Seen:
     """Runs a command whose standard error ("err"), standard output ("out") or both ("err out") is a
-    terminal; what is none is a pipe, or nothing for the error. The environment is only `variables`
-    and what a terminal needs."""
+    terminal; what is none is a pipe, or nothing for the error. It is interrupted when it has written
+    `until`. The environment is only `variables` and what a terminal needs."""
     reading, writing = pty.openpty()
     environment = {"TERM": "xterm", "PATH": os.environ["PATH"], **variables}
     process = subprocess.Popen(
@@ -47,6 +49,9 @@ def run(command: list[str], terminals: str = "err", **variables: str) -> Seen:
                     shown += piece
                 else:
                     printed += piece
+            if until is not None and until in (shown + printed).decode():
+                process.send_signal(signal.SIGINT)
+                until = None
         process.wait(SECONDS_MAX)
     finally:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""Completion in shells: what martletctl answers beside etcdctl, and the scripts in the shells themselves."""
+"""Completion: what martletctl answers beside etcdctl, and the scripts in the shells themselves."""
 
 import os
 import pathlib

@@ -23,6 +23,8 @@ CASES = [
     case("--discovery-srv=plain.test --endpoints=127.0.0.1:1 get k"),
     case("--discovery-srv=plain.test --discovery-srv-name=blue get k"),
     case("get k", ETCDCTL_DISCOVERY_SRV="plain.test", ETCDCTL_DISCOVERY_SRV_NAME="blue"),
+    # The newer one asks again by TCP, which the tests' name server does not speak.
+    case("--discovery-srv=plain.test --discovery-srv-name=many get k", release="3.4"),
     # Secure and other endpoints; this one is asked by its certificate's name.
     case("--discovery-srv=secure.test --cacert={CA} get k"),
     case("--discovery-srv=localhost --insecure-discovery=false --cacert={CA} get k"),
@@ -53,6 +55,10 @@ class Setting:
         self.services.update({
             "_etcd-client._tcp.plain.test": [(1, 1, NOWHERE, "gone.plain.test"), *plain],
             "_etcd-client-all._tcp.plain.test": plain,
+            # More than fits a plain answer.
+            "_etcd-client-many._tcp.plain.test": [
+                (1, 1, member.port, f"{member.name}.{'long-name.' * 4}{number}.plain.test")
+                for number in range(4) for member in self.plain.members],
             "_etcd-client-blue._tcp.plain.test": [(0, 0, self.blue.port, "blue.plain.test")],
             "_etcd-client-ssl._tcp.secure.test": secure,
             "_etcd-client-ssl._tcp.localhost": secure,

@@ -1,5 +1,6 @@
 """What martletctl does beyond single answers: work that lasts, is interrupted, moves on."""
 
+import contextlib
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -74,6 +76,23 @@ def wait_until(condition, what: str) -> None:
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def writing(endpoint: str):
+    """Puts, one after the other, as long as the body runs."""
+    is_over = threading.Event()
+
+    def put() -> None:
+        while not is_over.is_set():
+            ctl(endpoint, "put", "written", "v")
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def test_a_watch_survives_a_restart_of_its_server() -> None:
     member = Member("martlet")
     try:
@@ -87,6 +106,25 @@ def test_a_watch_survives_a_restart_of_its_server() -> None:
             watch.wait_for("k2\nafter\n")
             assert watch.text == b"PUT\nk1\nbefore\nPUT\nk2\nafter\n"
             assert watch.process.poll() is None
+    finally:
+        member.close()
+
+
+def test_a_lease_is_renewed_by_who_comes_back_in_time() -> None:
+    member = Member("martlet")
+    try:
+        member.start()
+        lease = ctl(member.endpoint, "lease", "grant", "6").stdout.split()[1]
+        with Running(member.endpoint, "lease", "keep-alive", lease,
+                     "--command-timeout=500ms") as renewing:
+            renewing.wait_for(" keepalived ")
+            member.stop()
+            assert b"; trying again\n" in renewing.process.stderr.readline()
+            member.start()
+            renewing.wait_for(" keepalived ", times=2)
+            ctl(member.endpoint, "lease", "revoke", lease)
+            assert renewing.process.wait(WAIT_SECONDS) == 0
+            assert renewing.process.stdout.read().endswith(b" expired or revoked.\n")
     finally:
         member.close()
 
@@ -351,8 +389,40 @@ def test_several_members() -> None:
         ctl(cluster.endpoints, "put", "k", "v")
         rest = ",".join(m.endpoint for m in cluster.members if m is not other)
         assert ctl(rest, "endpoint", "health").stdout.count("is healthy") == 2
+        with writing(rest):
+            top = json.loads(ctl(rest, "top", "--count=1", "--interval=1s", "--command-timeout=1s",
+                                 "-w", "json").stdout)
+        for row in top:
+            is_away = row["ENDPOINT"].endswith(other.endpoint)
+            assert (row["ROLE"] == "") == is_away == (row["ERRORS"] != ""), top
+            assert is_away or int(row["WRITES/S"]) > 0 and int(row["APPLIED/S"]) > 0, top
         done = ctl(other.endpoint, "endpoint", "health", "--command-timeout=300ms", check=False)
         assert done.returncode == 1 and "is unhealthy" in done.stderr
+
+
+def test_output_that_nobody_takes() -> None:
+    with Member("martlet") as member:
+        ctl(member.endpoint, "put", "k", stdin="v" * 1_000_000)
+        words = f"'{martletctl_binary()}' --endpoints={member.endpoint} get k"
+        done = subprocess.run(["bash", "-c", f"{words} | head -c 1; echo ${{PIPESTATUS[0]}}"],
+                              capture_output=True, text=True, timeout=SECONDS_MAX)
+        assert (done.stdout, done.stderr) == ("k0\n", "")
+        done = subprocess.run(["bash", "-c", f"{words} >/dev/full"], capture_output=True,
+                              timeout=SECONDS_MAX)
+        assert done.returncode == 6
+        # A watch ends with its reader, at the next change.
+        with Running(member.endpoint, "watch", "k") as watch:
+            watch.process.stdout.close()
+            wait_until(lambda: ctl(member.endpoint, "put", "k", "1") and watch.process.poll() == 0,
+                       "the watch goes on")
+
+
+def test_what_cannot_be_an_endpoint_is_said_at_once() -> None:
+    for endpoint in ("ftp://127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:1/path"):
+        done = ctl(endpoint, "--command-timeout=1h", "get", "k", check=False)
+        assert done.returncode == 128 and "is not an endpoint" in done.stderr, done
+    none = ctl("", "get", "k", check=False)
+    assert (none.returncode, none.stderr) == (2, "Error: etcdclient: no available endpoints\n")
 
 
 def test_without_a_server() -> None:

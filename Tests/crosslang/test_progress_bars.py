@@ -62,8 +62,8 @@ def restore_flags(folder) -> list[str]:
 
 def test_saving_and_what_is_made_of_a_snapshot(martlet_with_data, tmp_path) -> None:
     file = f"{tmp_path}/s.db"
-    save = [tool("martletctl"), f"--endpoints={martlet_with_data.endpoint}", "snapshot", "save", file]
-    seen = terminals.run(save)
+    seen = terminals.run([tool("martletctl"), f"--endpoints={martlet_with_data.endpoint}", "snapshot",
+                          "save", file])
     check_bars(seen.terminal, "saving")
     assert (seen.code, seen.stdout) == (0, f"Snapshot saved at {file}\n")
 
@@ -115,12 +115,9 @@ def test_a_mirrors_copying(martlet_with_data) -> None:
     """It ends its line before the mirror begins to follow."""
     with Member("martlet") as destination:
         seen = terminals.run(
-            ["timeout", "--signal=INT", "2", tool("martletctl"),
-             f"--endpoints={martlet_with_data.endpoint}", "make-mirror", destination.endpoint])
+            [tool("martletctl"), f"--endpoints={martlet_with_data.endpoint}", "make-mirror",
+             destination.endpoint], until="\r\n")
         check_bars(seen.terminal, "copying")
-
-
-COLOURED = "\x1b[32mPUT\x1b[0m"
 
 
 @pytest.mark.parametrize("terminal,variables,is_coloured", [
@@ -129,9 +126,10 @@ COLOURED = "\x1b[32mPUT\x1b[0m"
 def test_colour_is_for_terminals(martlet_with_data, terminal, variables, is_coloured) -> None:
     words = [tool("martletctl"), f"--endpoints={martlet_with_data.endpoint}"]
     etcdctl(martlet_with_data, "put", "dir/key", "v")
-    watch = ["timeout", "--signal=INT", "1", *words, "watch", "dir/key", "--rev=1"]
-    for command, coloured in ((watch, COLOURED),
-                              ([*words, "get", "dir", "--prefix", "--tree"], "\x1b[34mdir/\x1b[0m")):
-        seen = terminals.run(command, terminal, **variables)
+    for command, until, coloured in (
+            ([*words, "watch", "dir/key", "--rev=1"], "dir/key", "\x1b[32mPUT\x1b[0m"),
+            ([*words, "get", "dir", "--prefix", "--tree"], None, "\x1b[34mdir/\x1b[0m")):
+        seen = terminals.run(command, terminal, until, **variables)
         text = seen.terminal + seen.stdout
+        assert "key" in text
         assert (coloured in text) == is_coloured and ("\x1b" in text) == is_coloured, text

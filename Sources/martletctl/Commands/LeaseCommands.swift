@@ -43,6 +43,8 @@ enum LeaseCommands {
     ),
   ]
 
+  private static let retryPause = Duration.milliseconds(500)
+
   private static func id(_ text: String) throws -> Int64 {
     let parsed = GoText.parseInteger(text, radix: 16)
     if let objection = parsed.objection {
@@ -126,17 +128,26 @@ enum LeaseCommands {
     let id = try id(invocation.arguments[0])
     let isOnce = invocation.flags.bool("once")
     try await invocation.withConnection { connection in
+      var end = ContinuousClock().now
       while true {
         let renewal: Etcdserverpb.LeaseKeepAliveResponse
         do throws(ClientError) {
           renewal = try await connection.client.renewLease(id, deadline: connection.timeout)
         } catch {
           if isOnce { throw Failure(error, .badConnection) }
-          guard error.code == .leaseNotFound else { throw error }
-          let text = GoText.hex16(UInt64(bitPattern: id))
-          Streams.print("lease \(text) expired or revoked.")
-          return
+          if error.code == .leaseNotFound {
+            let text = GoText.hex16(UInt64(bitPattern: id))
+            Streams.print("lease \(text) expired or revoked.")
+            return
+          }
+          // Who is away now may be back before the lease ends.
+          let mayComeBack = error.code == .unavailable || error.code == .deadlineExceeded
+          guard mayComeBack, ContinuousClock().now < end else { throw error }
+          Streams.warn("the lease is not renewed (\(error.goText)); trying again")
+          try await Task.sleep(for: retryPause)
+          continue
         }
+        end = ContinuousClock().now + .seconds(renewal.ttl)
         invocation.printer.keepAlive(renewal)
         if isOnce { return }
         try await Task.sleep(for: max(.seconds(renewal.ttl) / 3, .milliseconds(500)))

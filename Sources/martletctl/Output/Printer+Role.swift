@@ -25,12 +25,11 @@ extension Printer {
 
   private func keys(_ permission: Authpb.Permission) {
     let key = RawText.text(permission.key)
-    let end = RawText.text(permission.rangeEnd)
-    switch permission.rangeEnd {
-    case []: print("\t\(key)")
-    case [0]: print("\t[\(key), <open ended>")
-    case KeyEnd.ofPrefix(permission.key): print("\t[\(key), \(end)) (prefix \(key))")
-    default: print("\t[\(key), \(end))")
-    }
+    guard !permission.rangeEnd.isEmpty else { return print("\t\(key)") }
+    let isOpen = permission.rangeEnd == [0]
+    let end = isOpen ? "<open ended>" : "\(RawText.text(permission.rangeEnd)))"
+    let isPrefix =
+      !permission.key.isEmpty && permission.rangeEnd == KeyEnd.ofPrefix(permission.key)
+    print("\t[\(key), \(end)\(isPrefix ? " (prefix \(key))" : "")")
   }
 }

@@ -74,7 +74,8 @@ import Testing
   func damaged() throws {
     let question = try ServiceQuestion(name: "_etcd-server._tcp.example.test", number: 7)
     var answer: [UInt8] = [0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]
-    answer += question.datagram[12...]
+    // The question, without the record behind it.
+    answer += question.datagram[12...].dropLast(11)
     answer += [0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 10, 0, 1, 0, 2, 9, 76, 1, 97, 0xc0, 0x1e]
     let records = try #require(try question.records(in: answer))
     #expect(records.count == 1)
