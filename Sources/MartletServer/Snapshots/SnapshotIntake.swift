@@ -122,8 +122,9 @@ private final class IncomingStore: SnapshotReceiver, @unchecked Sendable {
   private var digest = SnapshotDigest()
   private let hasEnded = Atomic<Bool>(false)
 
-  /// By how much the file may be larger than what came: pages that are not full.
-  private static let fileSlackBytes = 16 << 20
+  /// The file may be twice as large as was announced, since the leader's pages may be fuller than the new
+  /// ones, and by twice this larger.
+  private static let fileSlackBytes = 8 << 20
 
   init(
     _ intake: SnapshotIntake,
@@ -212,7 +213,7 @@ private final class IncomingStore: SnapshotReceiver, @unchecked Sendable {
       try parser.parse(records) { try builder.take($0) }
     }
     receivedBytes += part.count
-    guard let file, file.bytesOnDisk <= bytesMax + Self.fileSlackBytes else {
+    guard let file, file.bytesOnDisk / 2 - Self.fileSlackBytes <= bytesMax else {
       throw IntakeFailure.tooLarge
     }
   }
