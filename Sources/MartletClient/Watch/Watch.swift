@@ -28,7 +28,8 @@ public struct Watch: AsyncSequence, Sendable {
   /// up to its revision.
   ///
   /// A member of etcd keeps silent while it is behind with this watch or with one that shares its
-  /// stream: ask again. The question goes along when the watch goes on at another member.
+  /// stream, and while one of them begins later: ask again. The question goes along when the watch
+  /// goes on at another member.
   public func requestProgress() async {
     await session.requestProgress()
   }
