@@ -26,9 +26,14 @@ extension Oracle {
   }
 
   /// The voters of whom a majority may have committed the entry at `index`: a change is in force
-  /// where it is applied, so those before the last change count as well, and all later ones.
+  /// where it is applied, so those before the last change of voters count as well, and all later ones.
   func votersCommitting(_ index: UInt64) -> [[MemberID]] {
-    memberships[max(0, place(at: index) - 1)...].map(\.model.voters)
+    let voters = memberships.map(\.model.voters)
+    let place = place(at: index)
+    let before = voters[...place].lastIndex { $0 != voters[place] } ?? place
+    return voters[before...].reduce(into: []) { distinct, next in
+      if distinct.last != next { distinct.append(next) }
+    }
   }
 
   private func note(_ model: MembershipModel, at index: UInt64) throws(Violation) {
