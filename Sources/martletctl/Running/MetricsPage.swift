@@ -20,22 +20,8 @@ enum MetricsPage {
   }
 
   private static func page(_ host: String, _ port: String) -> String? {
-    var hints = addrinfo()
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var found: UnsafeMutablePointer<addrinfo>?
-    guard getaddrinfo(host, port, &hints, &found) == 0, let address = found else { return nil }
-    defer { freeaddrinfo(found) }
-    let descriptor = socket(address.pointee.ai_family, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else { return nil }
+    guard let descriptor = connection(to: host, port) else { return nil }
     defer { close(descriptor) }
-    var patience = timeval(tv_sec: patienceSeconds, tv_usec: 0)
-    let size = socklen_t(MemoryLayout<timeval>.size)
-    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-      setsockopt(descriptor, SOL_SOCKET, option, &patience, size)
-    }
-    guard connect(descriptor, address.pointee.ai_addr, address.pointee.ai_addrlen) == 0 else {
-      return nil
-    }
     let request = Array("GET /metrics HTTP/1.0\r\nHost: \(host)\r\n\r\n".utf8)
     guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count
     else { return nil }
@@ -48,5 +34,35 @@ enum MetricsPage {
       page += piece[..<count]
     }
     return nil
+  }
+
+  /// A connection to the first of the host's addresses that takes one.
+  private static func connection(to host: String, _ port: String) -> Int32? {
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    var found: UnsafeMutablePointer<addrinfo>?
+    guard getaddrinfo(host, port, &hints, &found) == 0 else { return nil }
+    defer { freeaddrinfo(found) }
+    var next = found
+    while let address = next?.pointee {
+      if let descriptor = connection(to: address) { return descriptor }
+      next = address.ai_next
+    }
+    return nil
+  }
+
+  private static func connection(to address: addrinfo) -> Int32? {
+    let descriptor = socket(address.ai_family, Int32(SOCK_STREAM.rawValue), 0)
+    guard descriptor >= 0 else { return nil }
+    var patience = timeval(tv_sec: patienceSeconds, tv_usec: 0)
+    let size = socklen_t(MemoryLayout<timeval>.size)
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+      setsockopt(descriptor, SOL_SOCKET, option, &patience, size)
+    }
+    guard connect(descriptor, address.ai_addr, address.ai_addrlen) == 0 else {
+      close(descriptor)
+      return nil
+    }
+    return descriptor
   }
 }
