@@ -1,7 +1,7 @@
 /// What a leader knows of the numbers of the messages that one life of one member sent in its term.
-struct SeenNumbers {
+package struct SeenNumbers {
   /// What a number says of the message that bears it.
-  enum Arrival: Equatable {
+  package enum Arrival: Equatable {
     case new
     /// It came before, or may have.
     case repeated
@@ -15,16 +15,16 @@ struct SeenNumbers {
   private var refusals: [UInt64: RequestError] = [:]
 
   /// Messages that come later than so many others are taken for repeated ones.
-  static let span: UInt64 = 1 << 16
+  package static let span: UInt64 = 1 << 16
   /// Refusals that are remembered; beyond, only those of the newest numbers.
   private static let refusalsMax = 4096
 
-  init(life: UInt64) {
+  package init(life: UInt64) {
     self.life = life
   }
 
   /// Notes a message of that number.
-  mutating func insert(_ number: UInt64) -> Arrival {
+  package mutating func insert(_ number: UInt64) -> Arrival {
     if number > highest {
       if number - highest >= Self.span {
         for index in words.indices { words[index] = 0 }
@@ -42,9 +42,9 @@ struct SeenNumbers {
   }
 
   /// Notes that what the message of a number asks for is in no log.
-  mutating func noteRefused(_ number: UInt64, _ error: RequestError) {
+  package mutating func noteRefused(_ number: UInt64, _ error: RequestError) {
     if refusals.count >= Self.refusalsMax {
-      refusals = refusals.filter { $0.key + UInt64(Self.refusalsMax / 2) > highest }
+      refusals = refusals.filter { highest - $0.key < UInt64(Self.refusalsMax / 2) }
     }
     refusals[number] = error
   }
