@@ -74,12 +74,12 @@ package final class ProgressBar: Sendable {
       guard state.lastDrawn != nil else { return }
       body(&state)
       state.lastDrawn = nil
-      write("\n")
+      StandardError.write("\n")
     }
   }
 
   private func draw(_ state: State, _ elapsed: Duration) {
-    write(
+    StandardError.write(
       Self.startOfLine
         + Self.line(title, unit, state.done, of: state.total, share: state.share, elapsed)
     )
@@ -105,16 +105,6 @@ package final class ProgressBar: Sendable {
       line += ", \(Int(seconds.rounded(.up))) s left"
     }
     return line
-  }
-
-  private func write(_ text: String) {
-    var rest = Array(text.utf8)[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return }
-      rest = rest.dropFirst(count)
-    }
   }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Terminal
 
 /// The tools for data directories and snapshots, none of which needs a server.
 @main

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Terminal
 
 /// `--write-out`.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
