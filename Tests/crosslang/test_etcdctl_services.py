@@ -410,8 +410,6 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_same_as_etcd(stubs, name):
-    if name == "endpoints and moving":
-        pytest.skip("clusters: the next issue")
     with Server("etcd", SERVER_FLAGS) as theirs, Server("martlet", SERVER_FLAGS) as ours:
         run_both((ours, theirs), SCRIPTS[name])
 

@@ -5,7 +5,6 @@ import pathlib
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 
@@ -149,7 +148,6 @@ def test_bash_lists_candidates_with_descriptions(bash: Bash, tmp_path) -> None:
     plain.close()
 
 
-@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish on this machine")
 @pytest.mark.parametrize("line,offered", [
     ("martletctl comp", ["compaction\tforgets the history before a revision",
                          "completion\tsee its commands"]),
@@ -167,7 +165,6 @@ def test_in_fish(tmp_path, line: str, offered: list[str]) -> None:
     assert done.stdout.splitlines() == offered, done
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh on this machine")
 @pytest.mark.parametrize("keys,given", [
     ("martletctl mem\tli\t", "<member><list>"),
     ("martletctl get --pref\tk", "<get><--prefix><k>"),
